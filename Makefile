@@ -1,0 +1,65 @@
+# Everything that is done to this tree; `make` alone lists it.
+# Needs only make and Python 3.9 or later with its venv module; the rest goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-real test-all-pythons check lint format build clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
+
+venv: $(VENV)/.dev ## install CloudQ and all that the targets below need into .venv
+
+demo: $(VENV)/.demo ## show CloudQ at work on this computer: an S3 server, an agent, a few jobs
+	@$(BIN)/python demo/demo.py
+
+test: $(VENV)/.test ## run the unit tests: no root, no daemons, no network
+	@$(BIN)/python -m pytest -m 'not real' $(PYTEST_ARGS)
+
+test-real: $(VENV)/.test ## test against real Slurm, SeaweedFS and Ceph (root, Debian 12; KEEP=1 leaves them up)
+	@KEEP=$(KEEP) tests/testbed/with-daemons $(BIN)/python -m pytest -m real $(PYTEST_ARGS)
+
+test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they are installed
+	@tools/test-all-pythons 3.9 3.13
+
+check: lint ## the gate: format, lint, types, layers, unit tests with branch coverage
+	@$(MAKE) --no-print-directory test PYTEST_ARGS=--cov
+
+lint: $(VENV)/.dev ## check format, lint, types and layers
+	@$(BIN)/ruff format --check --quiet . || { echo "not in the house's format; try: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports >$(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
+	@if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS); \
+	else echo "shellcheck is not installed: the shell scripts were not checked"; fi
+	@echo "format, lint, types and layers: clean"
+
+format: $(VENV)/.dev ## rewrite the Python files in the house's format
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+build: $(VENV)/.dev ## make the wheel and the source archive in dist/
+	@$(BIN)/python -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@ls dist
+
+clean: ## remove everything that the targets above made
+	@rm -rf $(VENV) .venvs dist build .coverage* htmlcov
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp per extra of pyproject.toml, so that nothing is installed twice until that file changes.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	@echo "installing CloudQ with its extra '$*' into $(VENV) (under a minute)"
+	@$(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -e '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+	{ echo "$(PYTHON) is not Python 3.9 or later; name one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	{ echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,0 +1,119 @@
+"""The command `cloudqd`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, version_option
+from cloudq.config import LOG_LEVELS, AgentConfig, agent_config_file, load_agent_config
+from cloudq.errors import InputError
+
+
+@click.group(
+    cls=ErrorReportingGroup,
+    context_settings=CONTEXT_SETTINGS,
+    invoke_without_command=True,
+    epilog="Without a command: one pass over the bucket, then exit.",
+)
+@click.option("--daemon", is_flag=True, help="Detach and make passes until `cloudqd stop`.")
+@click.option(
+    "--foreground", is_flag=True, help="Make passes until SIGTERM, without detaching (for systemd)."
+)
+@click.option(
+    "--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="Instead of log_level."
+)
+@config_option
+@version_option
+@click.pass_context
+def main(
+    ctx: click.Context,
+    *,
+    daemon: bool,
+    foreground: bool,
+    log_level: Optional[str],
+    config_file: Optional[Path],
+) -> None:
+    """CloudQ's agent: takes jobs from the bucket and runs them on this system's scheduler."""
+    ctx.obj = config_file
+    if ctx.invoked_subcommand is not None:
+        return
+    if daemon and foreground:
+        raise InputError("--daemon: not allowed with --foreground")
+    config = _load(config_file, log_level)
+    from cloudq.agent import service
+
+    if daemon:
+        service.detach(config)
+    elif foreground:
+        service.run_forever(config, foreground=True)
+    else:
+        service.run_once(config)
+        click.echo("Agent succeeded.")
+
+
+@main.command()
+@click.option(
+    "--timeout", type=click.IntRange(min=1), default=60, help="Seconds to wait until it has stopped."
+)
+@click.pass_context
+def stop(ctx: click.Context, *, timeout: int) -> None:
+    """Stop the agent on this host; running jobs go on."""
+    from cloudq.agent import service
+
+    config = _load(ctx.obj)
+    pid = service.stop_agent(config, timedelta(seconds=timeout))
+    click.echo(f"Agent {config.name} (pid {pid}) has stopped.")
+
+
+@main.command()
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """Say whether the agent runs; exit status 1 if it does not."""
+    from cloudq.agent import service
+    from cloudq.agent.folders import Folders
+
+    config = _load(ctx.obj)
+    folders = Folders(config.directory, config.name)
+    pid, host = service.read_pid(folders)
+    if service.is_running(folders):
+        click.echo(f"Agent {config.name} is running: pid {pid} on {host}, log {folders.agent_log}")
+    else:
+        click.echo(f"Agent {config.name} is not running, log {folders.agent_log}")
+        ctx.exit(1)
+
+
+@main.command()
+@click.option("--name", metavar="NAME", help="The name of this system.")
+@click.option("--type", metavar="TYPE", help="Its scheduler: slurm, or local for processes of this host.")
+@click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3.")
+@click.option("--bucket", metavar="BUCKET", help="The bucket, which must exist.")
+@click.option("--prefix", metavar="PREFIX", help="Key prefix of everything; empty for the whole bucket.")
+@click.option("--profile", metavar="PROFILE", help="Profile of the AWS configuration files.")
+@click.option("--daemon-interval", metavar="SECONDS", help="Pause between two looks at the bucket.")
+@click.option("--directory", metavar="PATH", help="Folder of work folders and logs, seen by all nodes.")
+@click.option("--force", is_flag=True, help="Replace a configuration file that exists.")
+@click.pass_context
+def init(ctx: click.Context, *, force: bool, **given: Optional[str]) -> None:
+    """Write the configuration file; asks for what is not given, unless the first four are."""
+    from cloudq.agent.schedulers import open_scheduler
+    from cloudq.setup import AGENT_QUESTIONS, answers, write_config
+
+    def check(file: Path) -> None:
+        open_scheduler(load_agent_config(file).scheduler, root=file.parent)
+
+    values = answers(AGENT_QUESTIONS, given)
+    for file in write_config(
+        agent_config_file(ctx.obj), "agent-config.ini", values, force=force, check=check
+    ):
+        click.echo(f"Saved as {file}.")
+
+
+def _load(file: Optional[Path], log_level: Optional[str] = None) -> AgentConfig:
+    from dataclasses import replace
+
+    config = load_agent_config(agent_config_file(file))
+    return config if log_level is None else replace(config, log_level=log_level.upper())

@@ -1,0 +1,86 @@
+"""Where an agent keeps its files: work folders, what the jobs print, locks, its own log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudq.job import is_job_id
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folder `cloudq_directory` of one agent.
+
+    The work folder of a job belongs to the job alone: nothing that CloudQ needs later lies in it.
+    Logs, exit status and the like are in the job's spool folder.
+    """
+
+    root: Path
+    system: str
+
+    def prepare(self) -> None:
+        """Make the folders, for their owner only."""
+        for folder in (self.root, self.cache, self.root / "spool"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def cache(self) -> Path:
+        """The folder of all work folders, as in CloudQ 1.2."""
+        return self.root / "cache"
+
+    def work_dir(self, job_id: str) -> Path:
+        """The working directory of a job."""
+        return self.cache / job_id
+
+    def spool(self, job_id: str) -> Path:
+        """The folder of what CloudQ keeps about a job while it has it."""
+        return self.root / "spool" / job_id
+
+    def log(self, job_id: str, stream: str) -> Path:
+        """The file that `stdout` or `stderr` of a job goes to; `.TASK` is appended for array jobs."""
+        return self.spool(job_id) / stream
+
+    def status_file(self, job_id: str) -> Path:
+        """The file a translated script writes its exit status to; `.TASK` is appended for array jobs."""
+        return self.spool(job_id) / "exit_status"
+
+    def submitting(self, job_id: str) -> Path:
+        """The file that exists from just before a submission until the native id is recorded."""
+        return self.spool(job_id) / "submitting"
+
+    def outcome(self, job_id: str) -> Path:
+        """The file that keeps how a job ended until its manifest says so."""
+        return self.spool(job_id) / "outcome.json"
+
+    def job_ids(self) -> Iterator[str]:
+        """Yield the ids of all jobs that have a folder here."""
+        found = {path.name for path in (*self.cache.glob("*"), *(self.root / "spool").glob("*"))}
+        return (name for name in sorted(found) if is_job_id(name))
+
+    def remove(self, job_id: str) -> None:
+        """Remove all folders of a job.
+
+        Raises:
+            OSError: Something could not be removed.
+        """
+        for folder in (self.work_dir(job_id), self.spool(job_id)):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    @property
+    def agent_log(self) -> Path:
+        """The agent's log file."""
+        return self.root / "cloudqd.log"
+
+    @property
+    def lock(self) -> Path:
+        """The file that an agent of this name holds locked while it runs."""
+        return self.root / f"{self.system.lower()}.lock"
+
+    @property
+    def pid_file(self) -> Path:
+        """The file with the pid and the host of the agent that runs."""
+        return self.root / f"{self.system.lower()}.pid"

@@ -1,0 +1,89 @@
+"""From a native status to the manifest: gather evidence, move the job, record the change."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Optional
+
+from cloudq.agent import joblogs
+from cloudq.agent.lifecycle import Evidence, advance, unfinished
+from cloudq.agent.schedulers.base import TaskStatuses
+from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.job import JobState
+
+logger = logging.getLogger(__name__)
+
+CANCEL_AGAIN_AFTER = timedelta(minutes=1)
+
+
+def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
+    """Bring the manifest and the live logs up to date; set the outcome if the job has ended.
+
+    Args:
+        statuses: What the scheduler says; None if it could not be asked.
+
+    Raises:
+        StoreError, CommandError: A fault that may pass; call again later.
+    """
+    if active.cancel_noticed or active.job.state is JobState.DELETING:
+        cancel(place, active)
+    if statuses is None:
+        return
+    note_times(place, active, statuses)
+    evidence = Evidence(
+        statuses=statuses,
+        exit_codes=read_exit_codes(place, active) if active.missing_since else {},
+        missing_since=active.missing_since,
+        settling_since=active.settling_since,
+        cancelled=active.job.state is JobState.DELETING,
+    )
+    progress = advance(active.job, evidence, now=place.now(), lost_after=place.config.lost_after)
+    if progress.outcome is not None:
+        active.outcome, active.finished = progress.outcome, progress.finished or place.now()
+        active.record = replace(active.record, job=progress.job)
+    elif progress.job != active.job:
+        before = active.job.state
+        active.record = place.bundles.save(active.record, progress.job)
+        if before is not progress.job.state:
+            logger.info("job %s: %s -> %s", active.job.id, before, progress.job.state)
+    if progress.job.state in (JobState.RUN, JobState.COMPLETING, JobState.DELETING):
+        joblogs.upload_new(place, active)
+
+
+def cancel(place: Workplace, active: ActiveJob) -> None:
+    """Ask the scheduler to cancel a job if that was asked of us, and once a minute while it goes on."""
+    job = active.job
+    if job.state is not JobState.DELETING and not place.bundles.cancel_requested(job.id):
+        active.cancel_noticed = False
+        return
+    if active.cancelled_at is not None and place.now() - active.cancelled_at < CANCEL_AGAIN_AFTER:
+        return
+    place.queue.cancel(job.native_id)
+    active.cancelled_at = place.now()
+    if job.state is not JobState.DELETING:
+        active.record = place.bundles.save(active.record, replace(job, state=JobState.DELETING))
+        logger.info("job %s: %s -> DELETING, on request", job.id, job.state)
+
+
+def note_times(place: Workplace, active: ActiveJob, statuses: TaskStatuses) -> None:
+    """Note since when tasks are missing, and since when final states stand that may be taken back."""
+    now = place.now()
+    tasks = unfinished(active.job)
+    active.missing_since = {i: active.missing_since.get(i, now) for i in tasks if i not in statuses}
+    settling = [i for i in tasks if i in statuses and statuses[i].state.final and statuses[i].settles_after]
+    active.settling_since = {i: active.settling_since.get(i, now) for i in settling}
+
+
+def read_exit_codes(place: Workplace, active: ActiveJob) -> Mapping[Optional[int], int]:
+    """Read the exit-status files of the tasks that the scheduler does not know."""
+    codes: dict[Optional[int], int] = {}
+    for task_id in active.missing_since:
+        file = place.folders.status_file(active.job.id)
+        path = file if task_id is None else file.with_name(f"{file.name}.{task_id}")
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            codes[task_id] = int(path.read_text(encoding="ascii"))
+    return codes

@@ -1,0 +1,60 @@
+"""Signs of life: the agent's presence and its log, published now and then."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from datetime import datetime
+from typing import Optional
+
+import cloudq
+from cloudq.agent.passes import Agent
+from cloudq.errors import StoreError
+from cloudq.presence import Presence
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Publishes presence and log of an agent, at most once in `heartbeat_interval`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._place = agent.place
+        self._due: Optional[datetime] = None
+        self._log_size = -1
+
+    def beat(self, *, stopped: bool = False, at_once: bool = False) -> None:
+        """Publish if it is time, or at once. A fault is logged and never ends a pass."""
+        now = self._place.now()
+        if not at_once and self._due is not None and now < self._due:
+            return
+        self._due = now + self._place.config.heartbeat_interval
+        try:
+            self._place.bundles.publish(self._presence(now, stopped=stopped))
+            self._upload_log()
+        except (StoreError, OSError) as error:
+            logger.warning("no heartbeat: %s", error)
+
+    def _presence(self, now: datetime, *, stopped: bool) -> Presence:
+        config = self._place.config
+        return Presence(
+            system=config.name,
+            version=cloudq.__version__,
+            scheduler=self._place.queue.scheduler.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            heartbeat=now,
+            interval=config.heartbeat_interval,
+            counts=self._agent.roster.counts(),
+            takes_any=self._agent.takes_any,
+            stopped=stopped,
+        )
+
+    def _upload_log(self) -> None:
+        file = self._place.folders.agent_log
+        size = file.stat().st_size
+        if size != self._log_size:
+            self._place.bundles.upload_agent_log(self._place.config.name, file)
+            self._log_size = size

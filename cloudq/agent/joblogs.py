@@ -1,0 +1,79 @@
+"""What jobs print, on its way to the bucket: new bytes while they run, whole logs at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cloudq.agent.workplace import ActiveJob, Workplace
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+"""Most bytes of a log that are uploaded in one pass while a job runs."""
+
+LIVE = "live"
+_OFFSET_DIGITS = 15
+
+
+def upload_new(place: Workplace, active: ActiveJob) -> None:
+    """Upload what the logs of a running job have gained since the last time.
+
+    Jobs of a 1.2 client (no submit token) get whole logs, which is all that such a client reads.
+    """
+    if active.recovered:
+        _recall(place, active)
+    for path in _log_files(place, active.job.id):
+        size = path.stat().st_size
+        done = active.uploaded.get(path.name, 0)
+        if size == done:
+            continue
+        if not active.job.submit_token:
+            place.bundles.upload(active.job.id, path.name, path)
+            active.uploaded[path.name] = size
+        else:
+            _upload_segment(place, active, path, 0 if size < done else done)
+
+
+def upload_whole(place: Workplace, active: ActiveJob) -> None:
+    """Upload all logs of a job that has ended."""
+    for path in _log_files(place, active.job.id):
+        place.bundles.upload(active.job.id, path.name, path)
+
+
+def discard_segments(place: Workplace, active: ActiveJob) -> None:
+    """Delete the live segments of a job whose whole logs are in the bucket."""
+    if active.recovered:
+        _recall(place, active)
+    if active.segments:
+        place.bundles.discard(active.job.id, active.segments)
+        active.segments.clear()
+
+
+def _upload_segment(place: Workplace, active: ActiveJob, path: Path, offset: int) -> None:
+    if offset == 0:
+        # The log is new, or was begun anew when the scheduler started the job again.
+        old = [name for name in active.segments if name.startswith(f"{LIVE}/{path.name}/")]
+        place.bundles.discard(active.job.id, old)
+        active.segments = [name for name in active.segments if name not in old]
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(SEGMENT_BYTES)
+    name = f"{LIVE}/{path.name}/{offset:0{_OFFSET_DIGITS}d}"
+    place.bundles.write(active.job.id, name, data)
+    active.segments.append(name)
+    active.uploaded[path.name] = offset + len(data)
+
+
+def _recall(place: Workplace, active: ActiveJob) -> None:
+    """Learn from the bucket what an earlier agent process uploaded."""
+    active.recovered = False
+    for name, entry in place.bundles.entries(active.job.id, f"{LIVE}/").items():
+        _, log, offset = name.split("/")
+        active.segments.append(name)
+        active.uploaded[log] = max(active.uploaded.get(log, 0), int(offset) + entry.size)
+
+
+def _log_files(place: Workplace, job_id: str) -> Iterator[Path]:
+    spool = place.folders.spool(job_id)
+    for stream in ("stdout", "stderr"):
+        yield from sorted(spool.glob(stream))
+        yield from sorted(spool.glob(f"{stream}.*"))

@@ -1,0 +1,219 @@
+"""The agent's passes: look at what is new, ask the scheduler once, give each job to one worker."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Optional
+
+from cloudq.agent.crew import Crew
+from cloudq.agent.finishing import clean_up, finish, recall_outcome
+from cloudq.agent.following import follow
+from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.queue import Answer
+from cloudq.agent.reception import Reception
+from cloudq.agent.roster import Roster
+from cloudq.agent.schedulers.base import TaskStatuses
+from cloudq.agent.starting import start
+from cloudq.agent.sweep import Sweep
+from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.bundle import Record
+from cloudq.errors import CloudQError, ConflictError, ManifestError, NoSuchJobError
+from cloudq.system import ANY
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = timedelta(seconds=5)
+QUIET_AFTER = timedelta(minutes=5)
+
+
+class Agent:
+    """All jobs of one system, moved forward pass by pass.
+
+    A pass costs what is new: two listings of the inbox, one question to the scheduler, and work for
+    the jobs that changed. A long upload delays no other job and no pass.
+
+    Args:
+        place: The surroundings.
+        takes_any: Whether jobs that name no system may be taken (the store does conditional writes).
+    """
+
+    def __init__(self, place: Workplace, *, takes_any: bool) -> None:
+        self.place = place
+        self.takes_any = takes_any
+        self.roster = Roster()
+        self.crew = Crew(place.config.workers)
+        self._sweep = Sweep(place.bundles)
+        self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
+        self._last_activity = self._next_sweep = place.now()
+        self._announced: set[str] = set()
+        self._poll_fault = ""
+
+    @property
+    def busy(self) -> bool:
+        """True while there are jobs, or there were some minutes ago."""
+        return bool(self.roster.all()) or self.place.now() - self._last_activity < QUIET_AFTER
+
+    def recover(self) -> None:
+        """Find the jobs again that this system holds. Raises StoreError."""
+        for job_id in self.place.bundles.active(self.place.config.name):
+            try:
+                self._recover_one(self.place.bundles.load(job_id))
+            except (NoSuchJobError, ManifestError) as error:
+                logger.warning("job %s: no longer followed: %s", job_id, error)
+                self.place.bundles.unmark_active(self.place.config.name, job_id)
+        self._remove_left_overs()
+
+    def run_pass(self) -> None:
+        """Look once at everything that is new and at every active job. Raises StoreError."""
+        for mailbox in (self.place.config.name, ANY):
+            for job_id, announced in self.place.bundles.inbox(mailbox).items():
+                self._look_at(job_id, mailbox, announced)
+        if self.place.now() >= self._next_sweep:
+            self._next_sweep = self.place.now() + self.place.config.sweep_interval
+            self.crew.give("sweep", self._run_sweep)
+        answer = self._ask_scheduler()
+        for active in self.roster.all():
+            statuses = None if answer is None else answer.statuses.get(active.job.native_id)
+            self.crew.give(_key(active.job.id), self._work_on, active, statuses)
+
+    # What is new
+
+    def _look_at(self, job_id: str, mailbox: str, announced: datetime) -> None:
+        if self._reception.must_wait(job_id, announced):
+            return
+        self._last_activity = self.place.now()
+        active = self.roster.get(job_id)
+        if active is None:
+            self.crew.give(_key(job_id), self._receive, job_id, mailbox, announced)
+        else:
+            # A cancel request. It is recorded in the bundle, so that the marker may go.
+            active.cancel_noticed = True
+            self.crew.give(f"marker {job_id}", self.place.bundles.remove_notice, mailbox, job_id)
+
+    def _receive(self, job_id: str, mailbox: str, announced: datetime) -> None:
+        active = self._reception.receive(job_id, mailbox, announced)
+        if active is not None and active.recovered:
+            self._recover_one(active.record)
+        elif active is not None:
+            self._work_on(active, None)
+
+    def _run_sweep(self) -> None:
+        """Announce unclaimed jobs that carry no marker, take up lost ones, look for silent cancels."""
+        held = {active.job.id for active in self.roster.all()}
+        for record in self._sweep.open_jobs(skip=held):
+            job = record.job
+            if self.crew.stopping:
+                return
+            if self._is_ours(record):
+                self.crew.give(_key(job.id), self._recover_one, record)
+            elif not job.run_system and not self._reception.knows(job.id) and job.id not in self._announced:
+                self._announced.add(job.id)
+                self.place.bundles.notify(job)
+        for active in self.roster.all():
+            active.cancel_noticed = True
+
+    # What is ours
+
+    def _is_ours(self, record: Record) -> bool:
+        return record.job.run_system.lower() == self.place.config.name.lower()
+
+    def _recover_one(self, record: Record) -> None:
+        """Take up again a job that an earlier process of this agent had."""
+        job = record.job
+        active = ActiveJob(record, recovered=True, cancel_noticed=True)
+        if not self._is_ours(record):
+            # The claim was not made, or was lost. If the job is free, it is announced once more.
+            self.place.bundles.unmark_active(self.place.config.name, job.id)
+            if not job.run_system and not job.state.final:
+                self.place.bundles.notify(job)
+        elif job.state.final:
+            clean_up(self.place, active)
+        else:
+            recall_outcome(self.place, active)
+            logger.info("job %s: followed again (%s)", job.id, job.state)
+            self.roster.add(active)
+
+    def _remove_left_overs(self) -> None:
+        """Remove the folders of our final jobs: an agent was killed while it cleaned up.
+
+        A folder whose job is not in the bucket stays: it may belong to an agent of another bucket.
+        """
+        for job_id in self.place.folders.job_ids():
+            try:
+                record = self.place.bundles.load(job_id)
+            except (NoSuchJobError, ManifestError):
+                continue
+            if record.job.state.final and self._is_ours(record):
+                logger.info("job %s: removing the folder it left behind", job_id)
+                self.place.folders.remove(job_id)
+
+    def _ask_scheduler(self) -> Optional[Answer]:
+        """Ask once about all submitted jobs; None if there was no answer, which changes no job."""
+        jobs = [active.job for active in self.roster.all() if active.outcome is None]
+        expected = {job.native_id: unfinished(job) for job in jobs if job.native_id}
+        try:
+            answer = self.place.queue.poll(expected)
+        except CloudQError as error:
+            self._note_poll_fault(str(error))
+            return None
+        self._note_poll_fault("; ".join(map(str, answer.faults)))
+        return answer
+
+    def _note_poll_fault(self, fault: str) -> None:
+        if fault and fault != self._poll_fault:
+            logger.warning("the scheduler cannot be asked; all jobs stay as they are: %s", fault)
+        if self._poll_fault and not fault:
+            logger.info("the scheduler answers again")
+        self._poll_fault = fault
+
+    def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
+        if active.not_before is not None and self.place.now() < active.not_before:
+            return
+        try:
+            self._step(active, statuses)
+            active.fault, active.not_before = "", None
+        except ConflictError:
+            self._settle_conflict(active)
+        except (CloudQError, OSError) as error:
+            active.not_before = self.place.now() + RETRY_AFTER
+            if str(error) != active.fault:
+                active.fault = str(error)
+                logger.warning("job %s: will be tried again: %s", active.job.id, error)
+
+    def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
+        if active.outcome is None and not active.job.native_id:
+            start(self.place, active)
+        elif active.outcome is None:
+            follow(self.place, active, statuses)
+        if active.outcome is not None and not self.crew.stopping:
+            finish(self.place, active)
+            self._forget(active)
+
+    def _forget(self, active: ActiveJob) -> None:
+        self._last_activity = self.place.now()
+        self._sweep.final.add(active.job.id)
+        self.roster.remove(active.job.id)
+        self._reception.wake_held()
+
+    def _settle_conflict(self, active: ActiveJob) -> None:
+        """Somebody else wrote our manifest: go on from what is there, if the claim is still ours."""
+        job = active.job
+        try:
+            record = self.place.bundles.load(job.id)
+        except NoSuchJobError:
+            logger.warning("job %s: deleted from the bucket while it was open; cancelling it", job.id)
+            if job.native_id:
+                self.place.queue.cancel(job.native_id)
+            clean_up(self.place, active)
+            self._forget(active)
+            return
+        if record.job.claim_token == job.claim_token:
+            active.record = record
+            return
+        logger.warning("job %s: claimed by somebody else; leaving it alone", job.id)
+        self.roster.remove(job.id)
+
+
+def _key(job_id: str) -> str:
+    return f"job {job_id}"

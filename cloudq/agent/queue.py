@@ -1,0 +1,138 @@
+"""The local scheduler's queue: runs the commands of a scheduler and reads their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+from cloudq.agent.schedulers.base import NativeStatus, Scheduler, Submission, TaskStatuses
+from cloudq.errors import CloudQError, CommandError, SchedulerOutputError
+from cloudq.process import Runner
+
+Expected = Mapping[str, Collection[Optional[int]]]
+"""Native id -> the tasks that had not ended when last seen."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one poll found out.
+
+    Attributes:
+        statuses: Native id -> tasks, for each job the scheduler was asked about with success. A task
+            that is not in it is missing: the scheduler was asked and does not know it.
+        faults: What went wrong on the way; the jobs concerned are not in `statuses`.
+    """
+
+    statuses: Mapping[str, TaskStatuses]
+    faults: tuple[CloudQError, ...] = ()
+
+
+class Queue:
+    """A scheduler, its commands run for real.
+
+    Args:
+        scheduler: What to run and how to read it.
+        run: Runs a command.
+        timeout: Longest time a command may take.
+    """
+
+    def __init__(self, scheduler: Scheduler, run: Runner, timeout: timedelta) -> None:
+        self.scheduler = scheduler
+        self._run = run
+        self._timeout = timeout
+
+    def probe(self) -> None:
+        """Learn how this site has set up its scheduler.
+
+        Raises:
+            CommandError: The scheduler's commands do not work here (now).
+        """
+        command = self.scheduler.probe_command()
+        if command is not None:
+            self.scheduler = self.scheduler.probed(self._output(command))
+
+    def submit(self, submission: Submission) -> tuple[list[str], str]:
+        """Submit and return the command's words and the native id.
+
+        Raises:
+            InputError: The scheduler cannot express this.
+            CommandError: It was refused.
+            CommandTimeoutError, SchedulerOutputError: Whether it was taken is not known.
+        """
+        command = self.scheduler.submit_command(submission)
+        done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+        return command, self.scheduler.parse_submit(done.stdout)
+
+    def find(self, tag: str, work_dir: Path) -> Optional[str]:
+        """Return the native id of the job of this tag, None if the scheduler says it has none.
+
+        Raises:
+            CommandError: It could not be asked.
+        """
+        for command in self.scheduler.find_commands(tag, work_dir):
+            native_id = self.scheduler.parse_find(self._output(command), tag, work_dir)
+            if native_id is not None:
+                return native_id
+        return None
+
+    def cancel(self, native_id: str) -> None:
+        """Cancel a job; one that has ended already is no error. Raises CommandError."""
+        self._output_or_nothing(self.scheduler.cancel_command(native_id))
+
+    def poll(self, expected: Expected) -> Answer:
+        """Ask once about all these jobs, and once more about those that the answer leaves out.
+
+        Raises:
+            CommandError, SchedulerOutputError: There was no usable answer; nothing is known.
+        """
+        if not expected:
+            return Answer({})
+        native_ids = list(expected)
+        output = self._output_or_nothing(self.scheduler.poll_command(native_ids))
+        found = {
+            native_id: dict(tasks)
+            for native_id, tasks in self.scheduler.parse_poll(output).items()
+            if native_id in expected
+        }
+        left_out = [i for i in native_ids if not set(expected[i]) <= set(found.get(i, {}))]
+        faults = self._add_details(found, left_out)
+        unanswered = left_out if faults else []
+        statuses = {i: found.get(i, {}) for i in native_ids if i not in unanswered}
+        return Answer(statuses, tuple(faults))
+
+    def _add_details(
+        self, found: dict[str, dict[Optional[int], NativeStatus]], native_ids: list[str]
+    ) -> list[CloudQError]:
+        """Add how jobs ended to what was found.
+
+        What the poll said of a task goes first. That something runs is not believed here: records of
+        the past lag behind, and the poll has just said that it does not know it.
+        """
+        faults: list[CloudQError] = []
+        if not native_ids:
+            return faults
+        for command in self.scheduler.detail_commands(native_ids):
+            try:
+                answer = self.scheduler.parse_detail(self._output_or_nothing(command))
+            except (CommandError, SchedulerOutputError) as error:
+                faults.append(error)
+                continue
+            for native_id, tasks in answer.items():
+                ended = {i: status for i, status in tasks.items() if status.state.final}
+                found[native_id] = {**ended, **found.get(native_id, {})}
+        return faults
+
+    def _output(self, command: list[str]) -> str:
+        return self._run(command, timeout=self._timeout).stdout
+
+    def _output_or_nothing(self, command: list[str]) -> str:
+        """Return a command's output; what it printed, if it failed only because an id is not known."""
+        try:
+            return self._output(command)
+        except CommandError as error:
+            if self.scheduler.is_unknown_job(error.stderr):
+                return error.stdout
+            raise

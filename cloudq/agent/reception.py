@@ -1,0 +1,133 @@
+"""The reception: every job that was announced and is not ours yet comes by here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Optional
+
+from cloudq.agent import intake
+from cloudq.agent.intake import Candidate, Decision
+from cloudq.agent.roster import Roster
+from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.bundle import Record
+from cloudq.errors import ManifestError, NoSuchJobError
+from cloudq.system import ANY
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_AFTER = {Decision.WAIT: timedelta(seconds=10), Decision.NOT_OURS: timedelta(minutes=1)}
+"""How long a job that is not taken is left alone; one that is announced again is looked at once."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A job that was not taken: what was found, when it was announced, when to look again."""
+
+    candidate: Candidate
+    announced: datetime
+    look_again: datetime
+
+
+class Reception:
+    """Decides about announced jobs, and remembers those that must wait.
+
+    Args:
+        place: The surroundings.
+        roster: The jobs that are held; limits how many `ANY` jobs are taken.
+        takes_any: Whether jobs that name no system may be taken at all.
+        final: Ids of jobs known to be final; shared with the sweep.
+    """
+
+    def __init__(self, place: Workplace, roster: Roster, *, takes_any: bool, final: set[str]) -> None:
+        self._place = place
+        self._roster = roster
+        self._takes_any = takes_any
+        self._final = final
+        self._waiting: dict[str, _Waiting] = {}
+
+    def knows(self, job_id: str) -> bool:
+        """Tell whether a job waits here."""
+        return job_id in self._waiting
+
+    def must_wait(self, job_id: str, announced: datetime) -> bool:
+        """Tell whether a job was looked at since it was announced, and not long ago."""
+        waiting = self._waiting.get(job_id)
+        return (
+            waiting is not None and waiting.announced == announced and self._place.now() < waiting.look_again
+        )
+
+    def wake_held(self) -> None:
+        """Look again at once at the jobs that wait for others: one has ended."""
+        now = self._place.now()
+        for job_id, waiting in list(self._waiting.items()):
+            if waiting.candidate.job.hold_ids:
+                self._waiting[job_id] = replace(waiting, look_again=now)
+
+    def receive(self, job_id: str, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
+        """Look at an announced job; return it if it is ours now, or was before and was forgotten.
+
+        Raises:
+            StoreError: It could not be looked at; it stays announced.
+        """
+        bundles = self._place.bundles
+        try:
+            record = bundles.load(job_id)
+        except (NoSuchJobError, ManifestError) as error:
+            logger.warning("job %s: left alone: %s", job_id, error)
+            bundles.remove_notice(mailbox, job_id)
+            return None
+        job = record.job
+        if job.state.final or job.run_system:
+            bundles.remove_notice(mailbox, job_id)
+            ours = job.run_system.lower() == self._place.config.name.lower() and not job.state.final
+            return ActiveJob(record, recovered=True, cancel_noticed=True) if ours else None
+        return self._receive_unclaimed(record, mailbox, announced)
+
+    def _receive_unclaimed(self, record: Record, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
+        job_id = record.job.id
+        candidate = self._candidate(record)
+        hold = intake.hold_fault(self._place, record.job, self._final)
+        if hold:
+            candidate = replace(candidate, fault=hold)
+        reserved = self._reserve(candidate)
+        try:
+            decision = intake.decide(self._place, candidate, any_allowed=reserved, held=hold == "")
+            if decision is Decision.TAKE:
+                active = intake.claim(self._place, candidate)
+                if active is not None:
+                    self._roster.add(active)
+                self._dismiss(job_id, mailbox)
+                return active
+        finally:
+            if reserved:
+                self._roster.release_any()
+        self._let_wait(candidate, decision, mailbox, announced)
+        return None
+
+    def _candidate(self, record: Record) -> Candidate:
+        known = self._waiting.get(record.job.id)
+        if known is not None:
+            return replace(known.candidate, record=record)
+        return intake.read_candidate(self._place, record)
+
+    def _reserve(self, candidate: Candidate) -> bool:
+        """Keep a place in the queue until the claim is made; False for jobs that need none."""
+        if candidate.run_on.upper() != ANY or not self._takes_any:
+            return False
+        return self._roster.reserve_any(self._place.config.any_max_pending)
+
+    def _let_wait(self, candidate: Candidate, decision: Decision, mailbox: str, announced: datetime) -> None:
+        job_id = candidate.job.id
+        answers_for = candidate.run_on.lower() in (self._place.config.name.lower(), ANY.lower())
+        if answers_for and self._place.bundles.cancel_requested(job_id):
+            intake.delete_unclaimed(self._place, candidate.record)
+            self._dismiss(job_id, mailbox)
+            return
+        look_again = self._place.now() + LOOK_AGAIN_AFTER[decision]
+        self._waiting[job_id] = _Waiting(candidate, announced, look_again)
+
+    def _dismiss(self, job_id: str, mailbox: str) -> None:
+        self._waiting.pop(job_id, None)
+        self._place.bundles.remove_notice(mailbox, job_id)

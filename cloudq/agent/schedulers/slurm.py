@@ -1,0 +1,189 @@
+"""Slurm: sbatch, squeue, scancel, and sacct where the site keeps accounts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from cloudq.agent.schedulers.base import Snapshot, Submission
+from cloudq.agent.schedulers.slurm_parse import (
+    ACCOUNT_FORMAT,
+    FIND_ACCOUNT_FORMAT,
+    FIND_QUEUE_FORMAT,
+    POLL_FORMAT,
+    QUEUE_FORMAT,
+    parse_account,
+    parse_found,
+    parse_queue,
+    parse_queue_detail,
+)
+from cloudq.errors import InputError, SchedulerOutputError
+
+IDS_PER_COMMAND = 500
+"""Native ids on one command line: well below the longest argument of Linux (128 KiB)."""
+
+FIND_WINDOW = "now-30days"
+"""How far back sacct looks for a tag; without a start it would show only today's jobs."""
+
+_ACCOUNTING_TYPE = re.compile(r"^AccountingStorageType\s*=\s*(\S+)", re.MULTILINE)
+_SUBMITTED = re.compile(r"(\d+)(?:;\S+)?\Z")
+
+# Both commands obey the user's environment: SLURM_BITSTR_LEN cuts lists of tasks after 64 characters
+# unless it is 0, and SLURM_TIME_FORMAT gives times another form.
+_PLAIN = ["env", "SLURM_BITSTR_LEN=0", "SLURM_TIME_FORMAT=standard"]
+
+# Slurm's error texts (`man 3 slurm_errno`, and seen with 22.05), in lower case.
+_TEMPORARY = (
+    "unable to contact slurm controller",
+    "socket timed out",
+    "connection refused",
+    "connection timed out",
+    "connect failure",
+    "zero bytes were transmitted or received",
+    "slurm backup controller in standby mode",
+    "resource temporarily unavailable",
+    "temporarily unable to accept job",
+    "protocol authentication error",
+    "munge",
+    "maxsubmitjob",
+    "required partition not available (inactive or drain)",
+)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Slurm, 20.11 or later.
+
+    Attributes:
+        accounting: Whether the site keeps accounts in a database, so that sacct can tell how a job
+            ended long after the controller has forgotten it (MinJobAge, usually 300 s).
+    """
+
+    accounting: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word of the configuration (`type`), and of the template."""
+        return "slurm"
+
+    def probe_command(self) -> Optional[list[str]]:
+        """Ask for the configuration, which any user may read."""
+        return ["scontrol", "show", "config"]
+
+    def probed(self, output: str) -> Slurm:
+        """Look whether the site keeps accounts.
+
+        Raises:
+            SchedulerOutputError: The answer does not say so.
+        """
+        match = _ACCOUNTING_TYPE.search(output)
+        if not match:
+            raise SchedulerOutputError("scontrol show config: expected a line AccountingStorageType")
+        return replace(self, accounting=match[1].endswith("slurmdbd"))
+
+    def submit_command(self, submission: Submission) -> list[str]:
+        """Submit; CloudQ's options come after the user's, and all of them win over `#SBATCH` lines.
+
+        Raises:
+            InputError: The path of a log has a backslash, with which sbatch expands no `%a`.
+        """
+        suffix = ".%a" if submission.array_range else ""
+        array = [f"--array={submission.array_range}"] if submission.array_range else []
+        return [
+            "sbatch",
+            "--parsable",
+            *submission.options,
+            f"--comment={submission.tag}",
+            f"--chdir={submission.work_dir}",
+            f"--output={_pattern(submission.stdout)}{suffix}",
+            f"--error={_pattern(submission.stderr)}{suffix}",
+            *array,
+            str(submission.script),
+        ]
+
+    def parse_submit(self, output: str) -> str:
+        """Read `123`, or `123;cluster` where the site has several; a site's plugin may print lines before.
+
+        Raises:
+            SchedulerOutputError: The last line has another form.
+        """
+        lines = output.split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        match = _SUBMITTED.match(last)
+        if not match:
+            raise SchedulerOutputError(f"sbatch: expected a job id, got {output.strip()!r}")
+        return match[1]
+
+    def poll_command(self, native_ids: Sequence[str]) -> list[str]:
+        """Ask squeue for the user's own jobs, one line per task.
+
+        With `--me` the controller sends this user's jobs only, not all of the cluster. `-t all`
+        overrules SQUEUE_STATES, and any list of states that leaves out SPECIAL_EXIT and STOPPED.
+        """
+        ids = ["-j", ",".join(native_ids)] if 0 < len(native_ids) <= IDS_PER_COMMAND else []
+        return ["squeue", "-h", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
+
+    def parse_poll(self, output: str) -> Snapshot:
+        """Read which jobs are not in a final state. Raises SchedulerOutputError."""
+        return parse_queue(output)
+
+    def detail_commands(self, native_ids: Sequence[str]) -> list[list[str]]:
+        """Ask sacct, or without accounting squeue, which remembers ended jobs for MinJobAge."""
+        return [self._detail_command(chunk) for chunk in _chunks(native_ids)]
+
+    def _detail_command(self, native_ids: Sequence[str]) -> list[str]:
+        ids = ",".join(native_ids)
+        if self.accounting:
+            return [*_PLAIN, "sacct", "-X", "-P", "-n", "-j", ids, f"--format={ACCOUNT_FORMAT}"]
+        return [*_PLAIN, "squeue", "-h", "-r", "-t", "all", "-j", ids, "-O", QUEUE_FORMAT]
+
+    def parse_detail(self, output: str) -> Snapshot:
+        """Read how jobs ended, or that they have not. Raises SchedulerOutputError."""
+        return parse_account(output) if self.accounting else parse_queue_detail(output)
+
+    def find_commands(self, tag: str, work_dir: Path) -> list[list[str]]:  # noqa: ARG002
+        """Ask for all jobs of the user, as neither command can select by comment; `parse_find` does.
+
+        squeue tells of jobs that the controller remembers, sacct of older ones.
+        """
+        queue = ["squeue", "-h", "-t", "all", "--me", "-o", FIND_QUEUE_FORMAT]
+        account = ["sacct", "-X", "-P", "-n", "-S", FIND_WINDOW, f"--format={FIND_ACCOUNT_FORMAT}"]
+        return [queue, account] if self.accounting else [queue]
+
+    def parse_find(self, output: str, tag: str, work_dir: Path) -> Optional[str]:
+        """Return the job whose comment is the tag. Raises SchedulerOutputError."""
+        return parse_found(output, tag, str(work_dir))
+
+    def cancel_command(self, native_id: str) -> list[str]:
+        """Cancel a job with all its tasks; of a job that has ended scancel says nothing."""
+        return ["scancel", native_id]
+
+    def is_unknown_job(self, stderr: str) -> bool:
+        """Tell whether the controller does not know the id (any more)."""
+        return "Invalid job id specified" in stderr
+
+    def is_temporary(self, stderr: str) -> bool:
+        """Tell whether a refused submission may succeed later.
+
+        So it is when the controller cannot be reached or is overloaded, and when a limit on the number
+        of submitted jobs is reached (sbatch then names `AssocMaxSubmitJobLimit` or a QOS limit of that
+        kind). A mere "Job violates accounting/QOS policy" is final: the job may be too large for ever.
+        """
+        said = stderr.lower()
+        return any(words in said for words in _TEMPORARY)
+
+
+def _pattern(path: Path) -> str:
+    """Write a path so that sbatch takes it literally."""
+    if "\\" in str(path):
+        raise InputError(f"{path}: Slurm cannot write logs to a path with a backslash")
+    return str(path).replace("%", "%%")
+
+
+def _chunks(native_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [
+        native_ids[start : start + IDS_PER_COMMAND] for start in range(0, len(native_ids), IDS_PER_COMMAND)
+    ]

@@ -1,0 +1,161 @@
+"""The answers of squeue and sacct: one line per job or task, `|` between the fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from cloudq.agent.schedulers.base import NativeState, NativeStatus, Snapshot
+from cloudq.agent.schedulers.slurm_states import Row, live_state, parse_time, reason_text, row_status
+from cloudq.errors import InputError, SchedulerOutputError
+from cloudq.job import ArrayRange
+
+POLL_FORMAT = "%F|%K|%T|%S|%r"
+"""For `squeue -o`: array or job id, task id, state, start, reason (which is free text, therefore last)."""
+
+QUEUE_FORMAT = (
+    "ArrayJobID:|,ArrayTaskID:|,State:|,exit_code:|,StartTime:|,EndTime:|,"
+    "TimeLimit:|,Requeue:|,NodeList:|,Reason:"
+)
+"""For `squeue -O`, which knows the exit code; the text after a colon follows the field."""
+
+ACCOUNT_FORMAT = "JobID,State,ExitCode,Start,End,Timelimit,NodeList,Reason"
+"""For `sacct -P`, which puts `|` between the fields."""
+
+FIND_QUEUE_FORMAT = "%F|%k|%Z"
+FIND_ACCOUNT_FORMAT = "JobID,Comment,WorkDir"
+"""The same three fields from squeue and sacct: id, comment, working directory."""
+
+_NO_TASK = "N/A"
+_ACCOUNT_ID = re.compile(r"(\d+)(?:_(\d+)|_\[(.+)\])?\Z")
+_EXIT_CODE = re.compile(r"(\d+)(?::(\d+))?\Z")
+_FOUND = re.compile(r"(\d+)[^|]*\|(.*)\Z")
+_NO_COMMENT = ("(null)", "")
+
+
+def parse_queue(output: str) -> Snapshot:
+    """Read squeue's answer in POLL_FORMAT; jobs and tasks in a final state are left out.
+
+    Raises:
+        SchedulerOutputError: A line has another form, or a state that Slurm does not have.
+    """
+    snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
+    for native_id, task, word, started, reason in _records(output, 5):
+        state = live_state(word)
+        if state is NativeState.QUEUED:
+            status = NativeStatus(state, reason=reason_text(reason))
+        elif state is not None:
+            status = NativeStatus(state, started=parse_time(started))
+        else:
+            continue
+        snapshot.setdefault(native_id, {})[_task_id(task)] = status
+    return snapshot
+
+
+def parse_queue_detail(output: str) -> Snapshot:
+    """Read squeue's answer in QUEUE_FORMAT.
+
+    Raises:
+        SchedulerOutputError: A line has another form, or a state that Slurm does not have.
+    """
+    snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
+    for native_id, task, state, code, started, finished, limit, requeue, nodes, reason in _records(
+        output, 10
+    ):
+        exit_code, signal = _wait_status(code)
+        row = Row(state, exit_code, signal, started, finished, limit, nodes, reason, requeues=requeue != "0")
+        snapshot.setdefault(native_id, {})[_task_id(task)] = row_status(row)
+    return snapshot
+
+
+def parse_account(output: str) -> Snapshot:
+    """Read sacct's answer in ACCOUNT_FORMAT.
+
+    Raises:
+        SchedulerOutputError: A line has another form, or a state that Slurm does not have.
+    """
+    snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
+    for job, state, code, started, finished, limit, nodes, reason in _records(output, 8):
+        if "+" in job:  # a further component of a heterogeneous job: the first one speaks for it
+            continue
+        # A job that started before sacct had heard of it stays PENDING there for seconds, but has a start.
+        word = "RUNNING" if state == "PENDING" and parse_time(started) else state
+        exit_code, signal = _exit_code(code)
+        status = row_status(Row(word, exit_code, signal, started, finished, limit, nodes, reason))
+        native_id, task_ids = _account_ids(job)
+        tasks = snapshot.setdefault(native_id, {})
+        # The row of what is left of an array may lag behind those of tasks that have started.
+        tasks.update({task_id: status for task_id in task_ids if len(task_ids) == 1 or task_id not in tasks})
+    return snapshot
+
+
+def parse_found(output: str, tag: str, work_dir: str) -> Optional[str]:
+    """Return the id of the newest job whose comment is the tag.
+
+    Where the comment is not stored (AccountingStoreFlags without job_comment) the working
+    directory decides. A line that goes on after a line break in a comment is passed over.
+
+    Raises:
+        SchedulerOutputError: The answer does not begin with a line of the right form.
+    """
+    lines = _lines(output)
+    if lines and not _FOUND.match(lines[0]):
+        raise SchedulerOutputError(f"Slurm: expected ID|COMMENT|DIRECTORY, got {lines[0]!r}")
+    untagged = {f"{comment}|{work_dir}" for comment in _NO_COMMENT}
+    matches = filter(None, map(_FOUND.match, lines))
+    found = [int(match[1]) for match in matches if match[2].startswith(f"{tag}|") or match[2] in untagged]
+    return str(max(found)) if found else None
+
+
+def _lines(output: str) -> list[str]:
+    if output and not output.endswith("\n"):
+        raise SchedulerOutputError(f"Slurm: the answer is cut off after {output[-40:]!r}")
+    return [line for line in output.split("\n") if line.strip()]
+
+
+def _records(output: str, count: int) -> Iterator[list[str]]:
+    """Split each line into so many fields; only the last may contain the separator."""
+    for line in _lines(output):
+        fields = [field.strip() for field in line.split("|", count - 1)]
+        if len(fields) != count or not fields[0][:1].isdigit():
+            raise SchedulerOutputError(f"Slurm: expected {count} fields after a job id, got {line!r}")
+        yield fields
+
+
+def _task_id(text: str) -> Optional[int]:
+    if text == _NO_TASK:
+        return None
+    if not text.isdigit():
+        raise SchedulerOutputError(f"Slurm: expected a task id, got {text!r}")
+    return int(text)
+
+
+def _account_ids(text: str) -> tuple[str, tuple[Optional[int], ...]]:
+    """Read `27`, `27_3` or `27_[1-10,20%2]`; of a list that is cut (`...`) only the job is certain."""
+    match = _ACCOUNT_ID.match(text)
+    if not match:
+        raise SchedulerOutputError(f"sacct: expected a job id, got {text!r}")
+    native_id, task, tasks = match.groups()
+    if tasks is None:
+        return native_id, (None if task is None else int(task),)
+    if "..." in tasks:
+        return native_id, ()
+    try:
+        return native_id, ArrayRange.parse(tasks).task_ids()
+    except InputError as error:
+        raise SchedulerOutputError(f"sacct: job id {text!r}: {error}") from error
+
+
+def _exit_code(text: str) -> tuple[int, int]:
+    """Read `3:0` or `0:9` as exit code and signal."""
+    match = _EXIT_CODE.match(text)
+    if not match:
+        raise SchedulerOutputError(f"Slurm: expected an exit code such as 0:0, got {text!r}")
+    return int(match[1]), int(match[2] or 0)
+
+
+def _wait_status(text: str) -> tuple[int, int]:
+    """Read the wait status that `squeue -O` gives (768 is exit 3, 139 is signal 11) as code and signal."""
+    code, signal = _exit_code(text)
+    return (code, signal) if ":" in text else (code >> 8 & 0xFF, code & 0x7F)

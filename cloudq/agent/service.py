@@ -1,0 +1,261 @@
+"""The agent as a process: one of a name, detached or not, stopped by signals, found by its pid file."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Optional
+
+from filelock import FileLock, Timeout
+
+import cloudq
+from cloudq.agent.folders import Folders
+from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.passes import Agent
+from cloudq.agent.queue import Queue
+from cloudq.agent.schedulers import open_scheduler
+from cloudq.agent.schedulers.base import Scheduler
+from cloudq.agent.workplace import Workplace
+from cloudq.bundle import Bundles
+from cloudq.config import AgentConfig
+from cloudq.errors import CloudQError, CommandError, ConfigError, StoreError
+from cloudq.log import open_agent_log
+from cloudq.process import run
+from cloudq.store import open_store
+from cloudq.store.probe import has_conditional_writes
+
+logger = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=8)
+"""How long a stopping agent waits for the steps it has begun; what is cut off, the next start takes up."""
+
+RETRY_START_AFTER = timedelta(seconds=15)
+
+
+def run_once(config: AgentConfig) -> None:
+    """Make one pass, wait until all its work is done, and return.
+
+    Raises:
+        CloudQError: Another agent of this name runs, or the store or scheduler cannot be used.
+    """
+    with sole_agent(config) as folders:
+        open_agent_log(folders.agent_log, config.log_level, also_stderr=False)
+        agent = open_agent(config)
+        agent.recover()
+        heartbeat = Heartbeat(agent)
+        agent.run_pass()
+        agent.crew.wait()
+        # Jobs that were just submitted are asked about, too, as 1.2 does in the same poll.
+        agent.run_pass()
+        agent.crew.wait()
+        heartbeat.beat(stopped=True)
+        agent.crew.stop()
+
+
+def run_forever(config: AgentConfig, *, foreground: bool) -> None:
+    """Make passes until SIGTERM or SIGINT; SIGHUP reopens the log.
+
+    Raises:
+        CloudQError: Another agent of this name runs.
+    """
+    with sole_agent(config) as folders:
+        log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
+        stop = threading.Event()
+        _handle_signals(stop, log.reopen)
+        logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
+        agent = _open_until_it_works(config, stop)
+        if agent is not None:
+            _make_passes(agent, stop)
+        logger.info("agent %s: stopped", config.name)
+        logging.shutdown()
+
+
+def detach(config: AgentConfig) -> None:
+    """Become a daemon and run for ever there; the caller's process ends here, with status 0.
+
+    What can be checked is checked before, while there is a terminal to say it on.
+
+    Raises:
+        CloudQError: Another agent of this name runs, or the store cannot be used.
+    """
+    from daemon import DaemonContext
+
+    with sole_agent(config):
+        bundles = Bundles(open_store(config.store), config.prefix)
+        bundles.active(config.name)
+        _scheduler(config)
+    with DaemonContext(working_directory="/", umask=0o077):
+        run_forever(config, foreground=False)
+
+
+def stop_agent(config: AgentConfig, timeout: timedelta) -> int:
+    """Ask the agent on this host to stop, wait until it has, and return its pid.
+
+    Raises:
+        CloudQError: None runs here, or it did not stop in time.
+    """
+    folders = Folders(config.directory, config.name)
+    pid, host = read_pid(folders)
+    if not is_running(folders):
+        raise CloudQError(f"no agent {config.name} is running")
+    if host != socket.gethostname():
+        raise CloudQError(f"agent {config.name} runs on another host: {host} (pid {pid})")
+    os.kill(pid, signal.SIGTERM)
+    try:
+        with FileLock(folders.lock, timeout=timeout.total_seconds()):
+            return pid
+    except Timeout:
+        raise CloudQError(f"agent {config.name} (pid {pid}) has not stopped yet") from None
+
+
+def is_running(folders: Folders) -> bool:
+    """Tell whether an agent of this name holds its lock."""
+    if not folders.lock.exists():
+        return False
+    try:
+        with FileLock(folders.lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def read_pid(folders: Folders) -> tuple[int, str]:
+    """Return pid and host of the agent that started last; `(0, "")` if none ever did."""
+    try:
+        values = json.loads(folders.pid_file.read_text(encoding="ascii"))
+        return int(values["pid"]), str(values["host"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0, ""
+
+
+@contextlib.contextmanager
+def sole_agent(config: AgentConfig) -> Iterator[Folders]:
+    """Be the one agent of this name on this host (and on all that share its folder and its locks).
+
+    Raises:
+        CloudQError: Another one runs; its pid is named. Or the folder cannot be written.
+    """
+    folders = Folders(config.directory, config.name)
+    try:
+        folders.prepare()
+    except OSError as error:
+        raise CloudQError(f"cloudq_directory {config.directory}: {error.strerror}") from error
+    lock = FileLock(folders.lock, timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        pid, host = read_pid(folders)
+        raise CloudQError(f"agent {config.name} is running already: pid {pid} on {host}") from None
+    try:
+        _write_private(folders.pid_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        yield folders
+    finally:
+        lock.release()
+
+
+def open_agent(config: AgentConfig) -> Agent:
+    """Open store and scheduler and make an agent of them.
+
+    Raises:
+        StoreError: The store cannot be used.
+        CommandError: The scheduler's commands do not work here.
+        ConfigError: The type of scheduler is unknown.
+    """
+    store = open_store(config.store)
+    conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
+    if not conditional:
+        logger.warning(
+            "%s does not do conditional writes: only jobs for %s are taken", store.url, config.name
+        )
+    queue = Queue(_scheduler(config), run, config.command_timeout)
+    queue.probe()
+    place = Workplace(
+        config=config,
+        bundles=Bundles(store, config.prefix, conditional=conditional),
+        folders=Folders(config.directory, config.name),
+        queue=queue,
+        account=getpass.getuser(),
+        now=lambda: datetime.now(timezone.utc),
+    )
+    return Agent(place, takes_any=conditional)
+
+
+def _scheduler(config: AgentConfig) -> Scheduler:
+    try:
+        return open_scheduler(config.scheduler, root=config.directory / "local", slots=config.slots)
+    except ConfigError as error:
+        raise ConfigError(f"{config.file}: [agent] {error}") from error
+
+
+def _open_until_it_works(config: AgentConfig, stop: threading.Event) -> Optional[Agent]:
+    """Open the agent; while store or scheduler are away, try again until told to stop."""
+    said = ""
+    while not stop.is_set():
+        try:
+            agent = open_agent(config)
+            agent.recover()
+            return agent
+        except (StoreError, CommandError) as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("cannot start yet, trying again: %s", error)
+            stop.wait(RETRY_START_AFTER.total_seconds())
+    return None
+
+
+def _make_passes(agent: Agent, stop: threading.Event) -> None:
+    config = agent.place.config
+    heartbeat = Heartbeat(agent)
+    said = ""
+    while not stop.is_set():
+        try:
+            agent.run_pass()
+            if said:
+                logger.info("the store answers again")
+            said = ""
+        except CloudQError as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("the bucket cannot be read; running jobs go on: %s", error)
+        heartbeat.beat()
+        stop.wait((config.interval if agent.busy else config.idle_interval).total_seconds())
+    agent.crew.stop()
+    if not agent.crew.wait(GRACE):
+        logger.warning("stopping in the middle of a long step; the next start takes it up again")
+        heartbeat.beat(stopped=True, at_once=True)
+        logging.shutdown()
+        # The worker is no daemon thread: Python would wait for it. Every step can be cut off here.
+        os._exit(0)
+    heartbeat.beat(stopped=True, at_once=True)
+
+
+def _handle_signals(stop: threading.Event, reopen_log: object) -> None:
+    def on_stop(_number: int, _frame: Optional[FrameType]) -> None:
+        stop.set()
+
+    def on_hangup(_number: int, _frame: Optional[FrameType]) -> None:
+        # The handler may run while this thread holds the log's lock: reopen elsewhere.
+        threading.Thread(target=reopen_log, daemon=True).start()  # type: ignore[arg-type]
+
+    signal.signal(signal.SIGTERM, on_stop)
+    signal.signal(signal.SIGINT, on_stop)
+    signal.signal(signal.SIGHUP, on_hangup)
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    with os.fdopen(
+        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
+    ) as file:
+        file.write(text)
+    part.replace(path)

@@ -1,0 +1,234 @@
+"""From a claim to a native job: stage in, translate, submit, and find again what may have been submitted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Optional
+
+from cloudq import archive
+from cloudq.agent.schedulers.base import Submission
+from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.bundle import CANCEL, INPUT, PROJECT, RESOURCE, check_script_name
+from cloudq.errors import (
+    ArchiveError,
+    CommandError,
+    CommandTimeoutError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    SchedulerOutputError,
+)
+from cloudq.job import Job, JobKind, JobState, Task
+from cloudq.metascript import Placement, parse_meta_script, translate
+from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
+
+logger = logging.getLogger(__name__)
+
+UNCLEAR_FOR = timedelta(minutes=2)
+"""How long a submission that gave no answer may still take effect. Only when the scheduler does not know the
+job's tag after that time is it submitted again."""
+
+_REFUSALS = (InputError, ArchiveError, ConfigError, UnicodeDecodeError)
+
+
+def start(place: Workplace, active: ActiveJob) -> None:
+    """Bring a claimed job into the queue, or set its outcome if it cannot be.
+
+    Safe to call again after any fault or crash: a job that may have been submitted is looked up by
+    its tag first.
+
+    Raises:
+        StoreError, CommandError: A fault that may pass; call again later.
+    """
+    job = active.job
+    try:
+        native_id = _find_submitted(place, active)
+        if native_id is None:
+            if _may_still_appear(place, active):
+                return
+            _submit(place, active)
+        else:
+            logger.info("job %s: found again in the queue as %s", job.id, native_id)
+            _record_submission(place, active, native_id, job.submit_command)
+    except NotFoundError as error:
+        active.outcome = Task(JobState.ERROR, f"the bundle is not complete: {error}")
+    except _REFUSALS as error:
+        active.outcome = Task(JobState.ERROR, str(error))
+
+
+def _find_submitted(place: Workplace, active: ActiveJob) -> Optional[str]:
+    if _unclear_since(place, active) is None:
+        return None
+    return place.queue.find(active.job.tag, place.folders.work_dir(active.job.id))
+
+
+def _may_still_appear(place: Workplace, active: ActiveJob) -> bool:
+    unclear_since = _unclear_since(place, active)
+    return unclear_since is not None and place.now() - unclear_since < UNCLEAR_FOR
+
+
+def _unclear_since(place: Workplace, active: ActiveJob) -> Optional[datetime]:
+    """Return since when this job may have been submitted without a record of it; None if it was not."""
+    try:
+        return datetime.fromisoformat(place.folders.submitting(active.job.id).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        spool_is_gone = not place.folders.spool(active.job.id).exists()
+        return active.job.received or place.now() if spool_is_gone else None
+    except ValueError:
+        # Not written to the end: the submission, which comes after that, was not begun.
+        return None
+
+
+def _submit(place: Workplace, active: ActiveJob) -> None:
+    names = tuple(place.bundles.entries(active.job.id))
+    if CANCEL in names:
+        active.outcome = Task(JobState.DELETED)
+        return
+    submission, job = prepare(place, active.job, names)
+    submitting = place.folders.submitting(job.id)
+    _write_durably(submitting, place.now().isoformat())
+    try:
+        command, native_id = place.queue.submit(submission)
+    except InputError:
+        submitting.unlink()
+        raise
+    except (CommandTimeoutError, SchedulerOutputError) as error:
+        logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
+        return
+    except CommandError as error:
+        if place.queue.scheduler.is_temporary(error.stderr):
+            job = replace(job, reason=f"the scheduler takes no jobs now: {error.stderr.strip()[:200]}")
+            active.record = place.bundles.save(active.record, job)
+            raise
+        submitting.unlink()
+        active.outcome = Task(JobState.ERROR, (error.stderr or str(error)).strip())
+        return
+    active.record = replace(active.record, job=job)
+    _record_submission(place, active, native_id, shlex.join(command))
+
+
+def _record_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
+    words = command.split()
+    group = words[words.index("-g") + 1] if "-g" in words[:-1] else ""
+    job = replace(
+        active.job,
+        state=JobState.READY,
+        native_id=native_id,
+        submit_command=command,
+        local_account=place.account,
+        local_group=group,
+        work_dir=str(place.folders.work_dir(active.job.id)),
+        ready=place.now(),
+        reason="",
+    )
+    active.record = place.bundles.save(active.record, job)
+    place.folders.submitting(job.id).unlink(missing_ok=True)
+    logger.info("job %s: submitted as %s", job.id, native_id)
+
+
+def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submission, Job]:
+    """Fill the work folder and make the script to submit.
+
+    Args:
+        names: Names of the bundle's objects.
+
+    Raises:
+        InputError, ArchiveError, NotFoundError, ConfigError: The bundle cannot be run here.
+    """
+    check_script_name(job.name)
+    work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
+    if work_dir.exists():
+        shutil.rmtree(work_dir)
+    work_dir.mkdir(mode=0o700)
+    spool.mkdir(mode=0o700, exist_ok=True)
+    if INPUT in names:
+        place.bundles.download(job.id, INPUT, spool / INPUT)
+        archive.unpack(spool / INPUT, work_dir)
+        (spool / INPUT).unlink()
+    script = place.bundles.read(job.id, job.name)
+    _write_script(work_dir / job.name, script)
+    if job.kind is JobKind.META:
+        job = replace(job, native_script=_local_name(job.name))
+        text = _translated(place, job, script, names)
+        _write_script(work_dir / job.native_script, text)
+        place.bundles.write(job.id, job.native_script, text)
+    submission = Submission(
+        script=work_dir / (job.native_script or job.name),
+        work_dir=work_dir,
+        stdout=place.folders.log(job.id, "stdout"),
+        stderr=place.folders.log(job.id, "stderr"),
+        tag=job.tag,
+        name=job.name,
+        options=_split_options(job),
+        array_range=job.array_range,
+    )
+    return submission, job
+
+
+def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> bytes:
+    meta = parse_meta_script(script.decode("utf-8"), job.name)
+    definitions = {
+        name: read_definitions(place, job.id, name) if name in names else no_definitions()
+        for name in (PROJECT, RESOURCE)
+    }
+    placement = Placement(
+        work_dir=str(place.folders.work_dir(job.id)), status_file=str(place.folders.status_file(job.id))
+    )
+    system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
+    return translate(meta, system, placement).encode("utf-8")
+
+
+def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
+    """Return the agent's system as a translation sees it, with a job's definitions."""
+    config = place.config
+    return System(
+        name=config.name,
+        scheduler=place.queue.scheduler.name,
+        projects=for_system(projects, config.name),
+        resources=for_system(resources, config.name),
+        container_runtime=config.container_runtime,
+        endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
+        profile=config.store.profile,
+    )
+
+
+def read_definitions(place: Workplace, job_id: str, name: str) -> Definitions:
+    """Read the project or resource file of a bundle. Raises ConfigError, NotFoundError."""
+    text = place.bundles.read(job_id, name).decode("utf-8", "replace")
+    return parse_definitions(text, name)
+
+
+def _split_options(job: Job) -> tuple[str, ...]:
+    if job.kind is not JobKind.LOCAL:
+        return ()
+    try:
+        return tuple(shlex.split(job.submit_options))
+    except ValueError as error:
+        raise InputError(f"submit_opt: {error}: {job.submit_options!r}") from error
+
+
+def _local_name(name: str) -> str:
+    """Return the translated script's name, as 1.2 makes it: `job.sh` gives `job_local.sh`."""
+    root, extension = os.path.splitext(name)  # noqa: PTH122 - exactly what 1.2 does
+    return f"{root}_local{extension}"
+
+
+def _write_script(path: Path, content: bytes) -> None:
+    """Write a script that its owner may run; an input of the same name is never followed or kept."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
+        file.write(content)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,66 @@
+"""What every step of the agent needs: configuration, bucket, folders, queue; and what it knows of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Optional
+
+from cloudq.agent.folders import Folders
+from cloudq.agent.queue import Queue
+from cloudq.bundle import Bundles, Record
+from cloudq.config import AgentConfig
+from cloudq.job import Job, Task
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The surroundings of an agent. `now` tells the time (aware), `account` who runs the jobs."""
+
+    config: AgentConfig
+    bundles: Bundles
+    folders: Folders
+    queue: Queue
+    account: str
+    now: Callable[[], datetime]
+
+
+@dataclass
+class ActiveJob:
+    """A job that this agent holds, and what it remembers about it from pass to pass.
+
+    One worker at a time has it in hand. Everything here may be lost at any moment: it is found again
+    in the bucket, in the scheduler and in the job's spool folder.
+
+    Attributes:
+        record: The manifest as last read or written.
+        recovered: True if it was found again at a start: what happened before is not remembered.
+        cancel_noticed: Somebody may have asked to cancel it.
+        cancelled_at: When the scheduler was last asked to cancel it.
+        missing_since, settling_since: As in `lifecycle.Evidence`.
+        uploaded: Log name -> bytes of it that are in the bucket.
+        segments: Names of the live segments in the bucket.
+        outcome: How it ended.
+        finished: When it ended.
+        not_before: When to try again after a fault.
+        fault: What went wrong last, so that it is logged once and not at each pass.
+    """
+
+    record: Record
+    recovered: bool = False
+    cancel_noticed: bool = False
+    cancelled_at: Optional[datetime] = None
+    missing_since: dict[Optional[int], datetime] = field(default_factory=dict)
+    settling_since: dict[Optional[int], datetime] = field(default_factory=dict)
+    uploaded: dict[str, int] = field(default_factory=dict)
+    segments: list[str] = field(default_factory=list)
+    outcome: Optional[Task] = None
+    finished: Optional[datetime] = None
+    not_before: Optional[datetime] = None
+    fault: str = ""
+
+    @property
+    def job(self) -> Job:
+        """The job as its manifest has it."""
+        return self.record.job

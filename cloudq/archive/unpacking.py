@@ -1,0 +1,199 @@
+"""Unpacking into a folder: everything is checked first, nothing is written outside or through a link."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import stat
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from cloudq.archive.names import extra_fields, member_name, shown
+from cloudq.archive.packing import TIMESTAMP
+from cloudq.errors import ArchiveError
+
+MAX_MEMBERS = 1_000_000
+_MAX_LINK = 4096
+_BLOCK = 1024 * 1024
+_KINDS = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Member:
+    info: ZipInfo
+    name: str
+    mode: int
+
+    @property
+    def is_folder(self) -> bool:
+        return self.info.is_dir() or stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return stat.S_ISLNK(self.mode)
+
+
+def unpack(
+    archive: Path, folder: Path, *, max_bytes: Optional[int] = None, max_members: int = MAX_MEMBERS
+) -> list[str]:
+    """Unpack an archive into a folder, which may have things in it: files of the same names are replaced.
+
+    Each file appears whole or not at all. Permissions are kept as far as `rwxr-xr-x`, the owner may always
+    read and write. Links are made as they are, wherever they point, but nothing is written through one;
+    where there are no links (Windows) they are left out with a warning.
+
+    Args:
+        archive: The file.
+        folder: Where to; made (0700) if it is not there.
+        max_bytes: Most bytes that may come out; None for what the disk holds.
+        max_members: Most members it may have.
+
+    Returns:
+        The names of all files and links, relative to the folder.
+
+    Raises:
+        ArchiveError: The archive is damaged, too large, or has a member that must not be unpacked. As a
+            rule this is found before anything is written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with ZipFile(archive) as zip_file:
+            members = _checked(zip_file.infolist(), max_members)
+            _check_sizes(members, archive.stat().st_size, folder, max_bytes)
+            for member in members:
+                _unpack_member(zip_file, member, folder)
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
+        raise ArchiveError(f"{archive.name}: damaged, or of a kind that is not known: {error}") from error
+    for member in members:
+        if member.is_folder and member.mode:
+            (folder / member.name).chmod(member.mode & 0o755 | 0o700)
+    return [member.name for member in members if not member.is_folder]
+
+
+def make_place(folder: Path, name: str) -> Path:
+    """Return the path of a checked name inside a folder, and make the folders above it (0700).
+
+    Raises:
+        ArchiveError: Something other than a folder is in the way, such as a link.
+    """
+    place = folder
+    for part in name.split("/")[:-1]:
+        place = place / part
+        try:
+            place.mkdir(mode=0o700)
+        except FileExistsError:
+            if not stat.S_ISDIR(place.lstat().st_mode):
+                raise ArchiveError(f"{shown(name)}: {shown(place.name)} is not a folder") from None
+    return place / name.rpartition("/")[2]
+
+
+def _checked(infos: list[ZipInfo], max_members: int) -> list[_Member]:
+    if len(infos) > max_members:
+        raise ArchiveError(f"the archive has {len(infos)} members, at most {max_members} are unpacked")
+    members = [_Member(info, member_name(info), _mode(info)) for info in infos]
+    names: set[str] = set()
+    for member in members:
+        if member.name in names:
+            raise ArchiveError(f"{shown(member.name)}: is in the archive twice")
+        names.add(member.name)
+        if stat.S_IFMT(member.mode) not in _KINDS:
+            raise ArchiveError(f"{shown(member.name)}: neither file, folder nor link")
+        if member.info.flag_bits & 1:
+            raise ArchiveError(f"{shown(member.name)}: is encrypted")
+        if member.is_link and member.info.file_size > _MAX_LINK:
+            raise ArchiveError(f"{shown(member.name)}: too long for a link")
+    _check_parents(members)
+    return members
+
+
+def _check_parents(members: Iterable[_Member]) -> None:
+    not_folders = {member.name for member in members if not member.is_folder}
+    for member in members:
+        above = member.name.rpartition("/")[0]
+        while above:
+            if above in not_folders:
+                raise ArchiveError(f"{shown(member.name)}: {shown(above)} in the archive is not a folder")
+            above = above.rpartition("/")[0]
+
+
+def _check_sizes(
+    members: Iterable[_Member], archive_size: int, folder: Path, max_bytes: Optional[int]
+) -> None:
+    packed = sum(member.info.compress_size for member in members)
+    size = sum(member.info.file_size for member in members)
+    if packed > archive_size:
+        raise ArchiveError("the archive is damaged: its members overlap")
+    if max_bytes is not None and size > max_bytes:
+        raise ArchiveError(f"the archive unpacks to {size} bytes, at most {max_bytes} are allowed")
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise ArchiveError(f"the archive unpacks to {size} bytes, {folder} has {free} free")
+
+
+def _mode(info: ZipInfo) -> int:
+    """Return the Unix mode of a member, 0 where the archive was not made on Unix."""
+    return info.external_attr >> 16 if info.create_system == 3 else 0
+
+
+def _unpack_member(zip_file: ZipFile, member: _Member, folder: Path) -> None:
+    if member.is_folder:
+        make_place(folder, f"{member.name}/.")
+        return
+    place = make_place(folder, member.name)
+    if os.path.lexists(place) and stat.S_ISDIR(place.lstat().st_mode):
+        raise ArchiveError(f"{shown(member.name)}: a folder of this name is in the way")
+    if member.is_link and sys.platform == "win32":
+        logger.warning("%s: a link, left out", shown(member.name))
+        return
+    part = place.with_name(f".cloudq-{secrets.token_hex(6)}")
+    try:
+        if member.is_link:
+            part.symlink_to(_link_target(zip_file, member))
+        else:
+            _write_file(zip_file, member, part)
+        part.replace(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _link_target(zip_file: ZipFile, member: _Member) -> str:
+    target = zip_file.read(member.info)
+    if not target or b"\0" in target:
+        raise ArchiveError(f"{shown(member.name)}: a link to nothing")
+    return os.fsdecode(target)
+
+
+def _write_file(zip_file: ZipFile, member: _Member, path: Path) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    written = 0
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as target, zip_file.open(member.info) as source:
+        # zipfile gives no more than the declared size, and compares the checksum at the end.
+        while block := source.read(_BLOCK):
+            written += target.write(block)
+    if written != member.info.file_size:
+        raise ArchiveError(f"{shown(member.name)}: has {written} bytes, not {member.info.file_size}")
+    path.chmod(member.mode & 0o755 | 0o600)
+    seconds = _time(member.info)
+    os.utime(path, (seconds, seconds))
+
+
+def _time(info: ZipInfo) -> float:
+    stamp = dict(extra_fields(info.extra)).get(TIMESTAMP, b"")
+    if len(stamp) >= 5 and stamp[0] & 1:
+        return float(struct.unpack_from("<l", stamp, 1)[0])
+    try:
+        return time.mktime((*info.date_time, 0, 0, -1))
+    except (OverflowError, ValueError):
+        return time.time()

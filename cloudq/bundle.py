@@ -1,0 +1,344 @@
+"""Bundles: the objects of each job and the markers beside them; the one place that builds object keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Optional
+
+from cloudq.errors import (
+    ConflictError,
+    InputError,
+    ManifestError,
+    NoSuchJobError,
+    NotFoundError,
+)
+from cloudq.job import Job, is_job_id
+from cloudq.manifest import next_revision, parse_manifest, render_manifest
+from cloudq.presence import Presence, parse_presence, render_presence
+from cloudq.store import Entry, Store
+from cloudq.system import ANY
+
+MANIFEST = "manifest.json"
+CANCEL = "cancel"
+PROJECT = "project"
+RESOURCE = "resource"
+INPUT = "input.zip"
+OUTPUT = "output.zip"
+_AGENT = "agent/"
+_SYSTEMS = "agent/.systems/"
+_INBOX = "agent/.inbox/"
+_ACTIVE = "agent/.active/"
+_RESERVED_NAMES = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, "live"})
+_RESERVED_BEGINNINGS = ("cancel", "stdout", "stderr")
+
+
+def check_script_name(name: str) -> None:
+    """Refuse a script name that would collide with an object that CloudQ itself writes.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if name in _RESERVED_NAMES or name.startswith(_RESERVED_BEGINNINGS):
+        raise InputError(
+            f"script name {name!r}: CloudQ uses this name in the bucket for its own objects",
+            hint="rename the script; manifest.json, project, resource, input.zip, output.zip, live and names "
+            "beginning with cancel, stdout or stderr are taken",
+        )
+    if (
+        name in ("", ".", "..")
+        or "/" in name
+        or "\\" in name
+        or any(ord(c) < 32 or ord(c) == 127 for c in name)
+    ):
+        raise InputError(f"script name {name!r}: expected a plain file name")
+    if len(name.encode("utf-8", "surrogatepass")) > 200 or not name.isprintable():
+        raise InputError(f"script name {name!r}: expected at most 200 bytes of printable characters")
+
+
+def native_script_name(name: str) -> str:
+    """Name the translation of a meta script as CloudQ 1.2 does: `job.sh` gives `job_local.sh`."""
+    root, extension = os.path.splitext(name)  # noqa: PTH122 - exactly what 1.2 does, also for "job."
+    return f"{root}_local{extension}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as its manifest had it, with the ETag that a later write must still find."""
+
+    job: Job
+    etag: str
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """All bundles and markers in a store, below an optional prefix.
+
+    Args:
+        store: The bucket.
+        prefix: Empty, or a key prefix that ends in `/`.
+        conditional: Whether the store does conditional writes; without them a lost race can go unseen.
+    """
+
+    store: Store
+    prefix: str = ""
+    conditional: bool = True
+
+    # Jobs
+
+    def ids(self) -> Iterator[str]:
+        """Yield the id of everything in the bucket that looks like a job, in order."""
+        return (name for name in self.store.list_folders(self.prefix) if is_job_id(name))
+
+    def find(self, beginning: str) -> str:
+        """Return the one job id that is, or begins with, a text.
+
+        Raises:
+            NoSuchJobError: There is none.
+            InputError: There are several.
+        """
+        if not is_job_id(beginning):
+            raise NoSuchJobError(f"Invalid job ID: {beginning}")
+        # Asked first, because "3f-x/" stands before "3f/" in a listing of "3f".
+        if next(self.store.list(self._key(beginning, "")), None) is not None:
+            return beginning
+        found: list[str] = []
+        after = ""
+        # One listing per folder: jump behind each id found instead of paging through its objects.
+        while len(found) < 3:
+            entry = next(self.store.list(self.prefix + beginning, after=after), None)
+            if entry is None:
+                break
+            job_id = entry.key[len(self.prefix) :].partition("/")[0]
+            after = self._key(job_id, "\U0010ffff")
+            if is_job_id(job_id) and "/" in entry.key[len(self.prefix) :]:
+                found.append(job_id)
+        if not found:
+            raise NoSuchJobError(f"Invalid job ID: {beginning}")
+        if len(found) > 1:
+            raise InputError(
+                f"job id {beginning} is not unique: {', '.join(found[:2])}{', …' * (len(found) > 2)}"
+            )
+        return found[0]
+
+    def load(self, job_id: str) -> Record:
+        """Read a job's manifest.
+
+        Raises:
+            NoSuchJobError: There is none.
+            ManifestError: It cannot be understood.
+        """
+        if not is_job_id(job_id):
+            raise NoSuchJobError(f"Invalid job ID: {job_id}")
+        try:
+            blob = self.store.read(self._key(job_id, MANIFEST))
+        except NotFoundError as error:
+            raise NoSuchJobError(f"Invalid job ID: {job_id}") from error
+        return Record(parse_manifest(blob.data, job_id), blob.etag)
+
+    def create(self, job: Job) -> Record:
+        """Write the manifest of a new job, last of all its objects.
+
+        Raises:
+            ConflictError: A job of this id exists.
+        """
+        job = replace(job, submit_token=secrets.token_hex(8))
+        try:
+            return Record(job, self.store.create(self._key(job.id, MANIFEST), render_manifest(job)))
+        except ConflictError:
+            # An agent may have claimed it between our write and the look at it.
+            with contextlib.suppress(NoSuchJobError, ManifestError):
+                record = self.load(job.id)
+                if record.job.submit_token == job.submit_token:
+                    return record
+            raise
+
+    def save(self, record: Record, job: Job) -> Record:
+        """Replace the manifest that was read by the next revision of the job.
+
+        Raises:
+            ConflictError: It was changed meanwhile.
+        """
+        job = next_revision(job)
+        key = self._key(job.id, MANIFEST)
+        if self.conditional:
+            return Record(job, self.store.replace(key, render_manifest(job), etag=record.etag))
+        if self.store.stat(key).etag != record.etag:
+            raise ConflictError(key)
+        return Record(job, self.store.write(key, render_manifest(job)))
+
+    def claim(self, record: Record, system: str, *, now: datetime) -> Record:
+        """Make a job this system's, with a fresh claim token.
+
+        Raises:
+            ConflictError: Somebody else was first.
+        """
+        token = secrets.token_hex(8)
+        return self.save(
+            record,
+            replace(record.job, run_system=system.lower(), claim_token=token, received=now, attempt=1),
+        )
+
+    # The other objects of a bundle
+
+    def read(self, job_id: str, name: str) -> bytes:
+        """Read one small object of a bundle. Raises NotFoundError."""
+        return self.store.read(self._key(job_id, name)).data
+
+    def read_range(self, job_id: str, name: str, start: int, end: int) -> bytes:
+        """Read bytes `start` to `end` (exclusive) of one. Raises NotFoundError."""
+        return self.store.read_range(self._key(job_id, name), start, end)
+
+    def write(self, job_id: str, name: str, data: bytes) -> None:
+        """Write one small object of a bundle."""
+        self.store.write(self._key(job_id, name), data)
+
+    def add(self, job_id: str, name: str, data: bytes) -> None:
+        """Write one that does not exist yet. Raises ConflictError."""
+        self.store.create(self._key(job_id, name), data)
+
+    def upload(self, job_id: str, name: str, path: Path) -> Entry:
+        """Store a file as an object of a bundle; the store has confirmed its size."""
+        return self.store.upload(path, self._key(job_id, name))
+
+    def download(self, job_id: str, name: str, path: Path) -> None:
+        """Fetch an object of a bundle into a file. Raises NotFoundError."""
+        self.store.download(self._key(job_id, name), path)
+
+    def entries(self, job_id: str, beginning: str = "") -> dict[str, Entry]:
+        """Return the objects of a bundle whose names begin so: name -> entry, in key order."""
+        top = self._key(job_id, "")
+        return {entry.key[len(top) :]: entry for entry in self.store.list(top + beginning)}
+
+    def discard(self, job_id: str, names: Iterable[str]) -> None:
+        """Delete some objects of a bundle."""
+        self.store.delete([self._key(job_id, name) for name in names])
+
+    def delete(self, job_id: str) -> None:
+        """Delete a whole bundle, its manifest last, so that a rest of it can still be named and deleted."""
+        manifest = self._key(job_id, MANIFEST)
+        self.store.delete(e.key for e in self.store.list(self._key(job_id, "")) if e.key != manifest)
+        self.store.delete([manifest])
+
+    # Cancel requests
+
+    def request_cancel(self, job: Job) -> None:
+        """Ask whoever has the job, or will have it, to cancel it."""
+        self.store.write(self._key(job.id, CANCEL), b"")
+        self.notify(job)
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """Tell whether there is a cancel request (the exact name: `cancel_orders.sh` is none)."""
+        try:
+            self.store.stat(self._key(job_id, CANCEL))
+        except NotFoundError:
+            return False
+        return True
+
+    # Markers
+
+    def notify(self, job: Job) -> None:
+        """Put the marker "look at this job" where the agents that may act on it will see it."""
+        self.store.write(self._marker(_INBOX, self.addressee(job), job.id), b"")
+
+    @staticmethod
+    def addressee(job: Job) -> str:
+        """Return the system whose agent must look at a job, `ANY` if each may."""
+        return job.run_system or job.submit_to or job.run_on or ANY
+
+    def inbox(self, system: str) -> dict[str, datetime]:
+        """Return the jobs that a system (or `ANY`) was asked to look at: id -> when last asked."""
+        return self._marked(_INBOX, system)
+
+    def remove_notice(self, system: str, job_id: str) -> None:
+        """Take back the marker of one job."""
+        self.store.delete([self._marker(_INBOX, system, job_id)])
+
+    def active(self, system: str) -> list[str]:
+        """Return the ids of the jobs that a system holds, or was about to claim."""
+        return list(self._marked(_ACTIVE, system))
+
+    def mark_active(self, system: str, job_id: str) -> None:
+        """Note that a system is about to claim a job, so that its next start looks at it."""
+        self.store.write(self._marker(_ACTIVE, system, job_id), b"")
+
+    def unmark_active(self, system: str, job_id: str) -> None:
+        """Take that back: the job is final, or another's."""
+        self.store.delete([self._marker(_ACTIVE, system, job_id)])
+
+    # Agents
+
+    def agent_log(self, system: str) -> bytes:
+        """Return an agent's log. Raises NotFoundError."""
+        return self.store.read(self._agent_log_key(system)).data
+
+    def upload_agent_log(self, system: str, path: Path) -> None:
+        """Store an agent's log file."""
+        self.store.upload(path, self._agent_log_key(system))
+
+    def delete_agent_log(self, system: str) -> None:
+        """Delete the log of exactly this agent. Raises NotFoundError."""
+        key = self._agent_log_key(system)
+        self.store.stat(key)
+        self.store.delete([key])
+
+    def agent_seen(self, system: str) -> bool:
+        """Tell whether an agent of this name ever left its presence (or, if it is of 1.2, a log) here."""
+        for key in (self._presence_key(system), self._agent_log_key(system)):
+            with contextlib.suppress(NotFoundError):
+                self.store.stat(key)
+                return True
+        return False
+
+    def publish(self, presence: Presence) -> None:
+        """Write an agent's presence."""
+        self.store.write(self._presence_key(presence.system), render_presence(presence))
+
+    def presence(self, system: str) -> Optional[Presence]:
+        """Return what an agent published last, None if it never did."""
+        key = self._presence_key(system)
+        try:
+            return parse_presence(self.store.read(key).data, key)
+        except NotFoundError:
+            return None
+
+    def presences(self) -> list[Presence]:
+        """Return what all agents published last; unreadable ones are left out."""
+        found = []
+        for entry in self.store.list(self.prefix + _SYSTEMS):
+            with contextlib.suppress(ManifestError, NotFoundError):
+                found.append(parse_presence(self.store.read(entry.key).data, entry.key))
+        return found
+
+    # Keys
+
+    def _key(self, job_id: str, name: str) -> str:
+        return f"{self.prefix}{job_id}/{name}"
+
+    def _marker(self, kind: str, system: str, job_id: str) -> str:
+        return f"{self.prefix}{kind}{_marker_name(system)}/{job_id}"
+
+    def _marked(self, kind: str, system: str) -> dict[str, datetime]:
+        top = self._marker(kind, system, "")
+        found = {entry.key[len(top) :]: entry.modified for entry in self.store.list(top)}
+        return {name: modified for name, modified in found.items() if is_job_id(name)}
+
+    def _agent_log_key(self, system: str) -> str:
+        if not is_job_id(system):
+            raise InputError(f"agent name {system!r}: expected letters, digits, '.', '_' and '-'")
+        return f"{self.prefix}{_AGENT}{system}"
+
+    def _presence_key(self, system: str) -> str:
+        return f"{self.prefix}{_SYSTEMS}{_marker_name(system)}.json"
+
+
+def _marker_name(system: str) -> str:
+    """Systems are compared without case, as `run_system` is written in lower case; `ANY` stays as it is."""
+    if not is_job_id(system):
+        raise InputError(f"system name {system!r}: expected letters, digits, '.', '_' and '-'")
+    return ANY if system.upper() == ANY else system.lower()

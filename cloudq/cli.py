@@ -1,0 +1,84 @@
+"""What the three commands share: errors as one line, exit statuses, options with `_` or `-`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from pathlib import Path
+from typing import Any, Callable, Optional, TypeVar
+
+import click
+
+import cloudq
+from cloudq.errors import CloudQError
+
+EXIT_STATUSES = {
+    0: "done",
+    1: "failed",
+    2: "wrong usage, or a script or value that was refused",
+    3: "no such job",
+    4: "the store cannot be reached, or refuses",
+}
+
+CONTEXT_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    # 1.2 writes --submit_to, the field writes --submit-to: both are the same option.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ErrorReportingGroup(click.Group):
+    """A command group whose deliberate errors end as `Error: …` and `Hint: …` on stderr."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CloudQError as error:
+            report_error(error)
+            ctx.exit(error.exit_status)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output went away: click's business
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            report_error(CloudQError(f"{place}{error.strerror or error}"))
+            ctx.exit(CloudQError.exit_status)
+
+
+def report_error(error: CloudQError) -> None:
+    """Say on stderr what went wrong, with a traceback only at level DEBUG."""
+    logger = logging.getLogger("cloudq")
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("the error in full", exc_info=error)
+    click.echo(f"Error: {error}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {error.hint}", err=True)
+
+
+def version_option(command: Command) -> Command:
+    """Add `--version`."""
+    decorated: Command = click.version_option(cloudq.__version__, message="%(prog)s %(version)s")(command)
+    return decorated
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config FILE`."""
+    decorated: Command = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Configuration file; CLOUDQ_CONFIG names it, too.",
+    )(command)
+    return decorated
+
+
+def log_to_stderr(level: Optional[str]) -> None:
+    """Send CloudQ's log to stderr, at this level (a name); warnings only if none is given."""
+    logger = logging.getLogger("cloudq")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level or "WARNING")

@@ -1,0 +1,71 @@
+"""Deletion of jobs that have ended, of what is left of broken ones, and of agents' logs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from cloudq.bundle import Bundles
+from cloudq.client.listing import READERS
+from cloudq.errors import InputError, JobStateError, ManifestError, NoSuchJobError, NotFoundError
+from cloudq.job import Job
+from cloudq.system import ANY
+
+_FORCE = "if it is one that was never submitted to its end, `cloudqcli delete --force` removes it"
+
+
+def delete_job(bundles: Bundles, job_id: str, *, force: bool = False) -> None:
+    """Delete all objects of a job that has ended.
+
+    Args:
+        force: Delete it also if its manifest is missing or cannot be understood.
+
+    Raises:
+        NoSuchJobError: It has no manifest.
+        ManifestError: Its manifest cannot be understood.
+        JobStateError: It has not ended.
+    """
+    try:
+        job = bundles.load(job_id).job
+    except (NoSuchJobError, ManifestError) as error:
+        if not force:
+            error.hint = _FORCE
+            raise
+        bundles.delete(job_id)
+        bundles.remove_notice(ANY, job_id)
+        return
+    if not job.state.final:
+        raise JobStateError(f"The job is not completed: {job_id}")
+    _delete(bundles, job)
+
+
+def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
+    """Delete jobs that are known to have ended, many at a time, and yield their ids in order."""
+
+    def delete(job: Job) -> str:
+        _delete(bundles, job)
+        return job.id
+
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(delete, jobs)
+
+
+def delete_agent_log(bundles: Bundles, system: str) -> None:
+    """Delete the log of exactly this agent.
+
+    Raises:
+        NoSuchJobError: There is none.
+    """
+    try:
+        bundles.delete_agent_log(system)
+    except NotFoundError as error:
+        raise NoSuchJobError(f"The log file is not exist: {system}") from error
+
+
+def _delete(bundles: Bundles, job: Job) -> None:
+    bundles.delete(job.id)
+    for system in {bundles.addressee(job), job.submit_to or job.run_on or ANY}:
+        # A 1.2 client may have put anything into `submit_to`; then there is no marker.
+        with contextlib.suppress(InputError):
+            bundles.remove_notice(system, job.id)

@@ -1,0 +1,113 @@
+"""What every command of `cloudqcli` shares: its options, the configuration, the bucket, the ids given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+from cloudq.bundle import Bundles
+from cloudq.cli import Command, log_to_stderr
+from cloudq.config import LOG_LEVELS, ClientConfig, client_config_file, load_client_config
+from cloudq.errors import InputError
+from cloudq.store import open_store
+
+_META = "cloudq."
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Keep an option of the group or of a command; what stands after the command counts."""
+    if value is not None:
+        ctx.meta[f"{_META}{param.name}"] = value
+
+
+def common_options(command: Command) -> Command:
+    """Add `--config` and `--log-level`, which may stand before the command's name and after it."""
+    config = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=_remember,
+        help="Configuration file; CLOUDQ_CONFIG names it, too.",
+    )
+    log_level = click.option(
+        "--log-level",
+        type=click.Choice(LOG_LEVELS, case_sensitive=False),
+        metavar="LEVEL",
+        expose_value=False,
+        callback=_remember,
+        help=f"What is told on stderr: {', '.join(LOG_LEVELS)}; instead of log_level in the configuration.",
+    )
+    decorated: Command = config(log_level(command))
+    return decorated
+
+
+def id_options(command: Command) -> Command:
+    """Add the id of one job, as an argument or as `--id`."""
+    argument = click.argument("job_id", metavar="[ID]", required=False)
+    option = click.option("--id", "id_option", metavar="ID", help="The job, if not given as an argument.")
+    decorated: Command = argument(option(command))
+    return decorated
+
+
+def ids_options(command: Command) -> Command:
+    """Add the ids of any number of jobs, as arguments or as `--id`."""
+    argument = click.argument("job_ids", metavar="[ID]...", nargs=-1)
+    option = click.option("--id", "id_options", metavar="ID", multiple=True, help="A job; repeatable.")
+    decorated: Command = argument(option(command))
+    return decorated
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _option(name: str) -> Any:
+    return click.get_current_context().meta.get(f"{_META}{name}")
+
+
+def config_file() -> Path:
+    """Return the configuration file that counts."""
+    return client_config_file(_option("config_file"))
+
+
+def load_config() -> ClientConfig:
+    """Read the configuration, and send the log to stderr at the level that counts."""
+    log_to_stderr(_option("log_level"))
+    config = load_client_config(config_file())
+    log_to_stderr(_option("log_level") or config.log_level)
+    return config
+
+
+def open_bundles(config: ClientConfig) -> Bundles:
+    """Open the bucket of a configuration."""
+    return Bundles(open_store(config.store), config.prefix)
+
+
+def open_configured() -> Bundles:
+    """Read the configuration and open its bucket."""
+    return open_bundles(load_config())
+
+
+def the_one(argument: Any, option: Any, missing: str, name: str) -> Any:
+    """Return what was given, as an argument or as the option of this name, and not as both."""
+    if argument and option:
+        raise InputError(f"expected {name} or an argument, got both: {option} and {argument}")
+    if not (argument or option):
+        raise InputError(missing)
+    return argument or option
+
+
+def one_id(argument: Optional[str], option: Optional[str]) -> str:
+    """Return the one id that was given."""
+    job_id: str = the_one(argument, option, "Job ID is not specified.", "--id")
+    return job_id
+
+
+def all_ids(arguments: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ids that were given, at least one."""
+    if not arguments + options:
+        raise InputError("Job ID is not specified.")
+    return arguments + options

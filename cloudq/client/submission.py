@@ -1,0 +1,213 @@
+"""Submission: everything is checked first, then the objects are stored, the manifest last of all."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Optional
+
+from cloudq.bundle import (
+    INPUT,
+    MANIFEST,
+    PROJECT,
+    RESOURCE,
+    Bundles,
+    check_script_name,
+    native_script_name,
+)
+from cloudq.client.inputs import Input, check_inputs, pack_inputs
+from cloudq.config import ClientConfig
+from cloudq.errors import ConflictError, InputError, StoreError
+from cloudq.job import ArrayRange, Job, JobKind, is_job_id, new_job_id
+from cloudq.metascript import check_names, parse_meta_script
+from cloudq.system import ANY
+
+MAX_SCRIPT_BYTES = 4 * 1024 * 1024
+"""What Slurm takes unless a site says otherwise (`max_script_size` in slurm.conf(5))."""
+
+_ID_ATTEMPTS = 3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a user asks for.
+
+    Attributes:
+        script: The script's file.
+        submit_to: System of a local job; empty for a meta job.
+        submit_options: Scheduler options of a local job.
+        hold_ids: Jobs that must have ended before, each by its id or the beginning of it.
+        array_range: The tasks, if it is to be an array job.
+        inputs: Files and folders for its working directory.
+    """
+
+    script: Path
+    submit_to: str = ""
+    submit_options: str = ""
+    hold_ids: tuple[str, ...] = ()
+    array_range: Optional[ArrayRange] = None
+    inputs: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A checked job and what must be stored with it: small objects, and the archive of inputs."""
+
+    job: Job
+    objects: dict[str, bytes] = field(default_factory=dict)
+    archive: Optional[Path] = None
+
+
+def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, now: datetime) -> Job:
+    """Check and store a job, and tell the agents.
+
+    Raises:
+        InputError: Something about the script, the options or the inputs is refused.
+        NoSuchJobError: A job to wait for does not exist.
+        StoreError: Not everything could be stored; what was is removed again as far as possible.
+    """
+    job, script = _checked(bundles, config, submission)
+    objects = {job.name: script}
+    if job.kind is JobKind.META:
+        files = {PROJECT: config.project_file, RESOURCE: config.resource_file}
+        objects.update({name: file.read_bytes() for name, file in files.items() if file is not None})
+    with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
+        archive = Path(folder) / INPUT if submission.inputs else None
+        if archive is not None:
+            pack_inputs(submission.inputs, archive)
+        input_size = len(script) + (archive.stat().st_size if archive else 0)
+        job = replace(job, submitted=now, input_size=input_size)
+        job = _store(bundles, _Parcel(job, objects, archive))
+    _notify(bundles, job)
+    return job
+
+
+def _checked(bundles: Bundles, config: ClientConfig, submission: Submission) -> tuple[Job, bytes]:
+    script = _read_script(submission.script)
+    name = submission.script.name
+    check_script_name(name)
+    check_inputs(submission.inputs, (name, native_script_name(name)))
+    job = Job(
+        id=new_job_id(),
+        name=name,
+        kind=JobKind.LOCAL if submission.submit_to else JobKind.META,
+        submit_to=submission.submit_to,
+        submit_options=submission.submit_options,
+        array_range=submission.array_range,
+    )
+    if job.kind is JobKind.LOCAL:
+        _check_local(job)
+    elif submission.submit_options:
+        raise InputError("--submit-opt: expected --submit-to, too; a meta script has #$ other_opts")
+    else:
+        job = replace(job, run_on=_check_meta(config, submission.script, script))
+    return replace(job, hold_ids=_full_ids(bundles, submission.hold_ids)), script
+
+
+def _read_script(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(f"The script file is not found: {path}")
+    with path.open("rb") as file:
+        script = file.read(MAX_SCRIPT_BYTES + 1)
+    if len(script) > MAX_SCRIPT_BYTES:
+        raise InputError(
+            f"{path}: expected a script of at most {MAX_SCRIPT_BYTES} bytes", hint="send data with --input"
+        )
+    return script
+
+
+def _check_local(job: Job) -> None:
+    if not is_job_id(job.submit_to) or job.submit_to.upper() == ANY:
+        raise InputError(f"--submit-to: expected the name of a system, got {job.submit_to!r}")
+    try:
+        shlex.split(job.submit_options)
+    except ValueError as error:
+        raise InputError(f"--submit-opt {job.submit_options!r}: {error}") from error
+
+
+def _check_meta(config: ClientConfig, path: Path, script: bytes) -> str:
+    """Check a meta script and return the system it is for."""
+    try:
+        text = script.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = script[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: a meta script must be UTF-8 text") from error
+    meta_script = parse_meta_script(text, str(path))
+    check_names(meta_script, config.projects, config.resources)
+    run_on = meta_script.directives.run_on
+    if not is_job_id(run_on):
+        raise InputError(f"{path}: run_on: expected the name of a system, got {run_on!r}")
+    return run_on
+
+
+def _full_ids(bundles: Bundles, beginnings: Sequence[str]) -> tuple[str, ...]:
+    ids = [bundles.load(bundles.find(beginning)).job.id for beginning in beginnings]
+    return tuple(dict.fromkeys(ids))
+
+
+def _store(bundles: Bundles, parcel: _Parcel) -> Job:
+    """Store a job under an id that is free, and return it as it was stored."""
+    for _ in range(_ID_ATTEMPTS - 1):
+        try:
+            return _store_as(bundles, parcel)
+        except ConflictError:
+            # Somebody else's job has this id: one chance in 2**48 for each job in the bucket.
+            parcel = replace(parcel, job=replace(parcel.job, id=new_job_id()))
+    return _store_as(bundles, parcel)
+
+
+def _store_as(bundles: Bundles, parcel: _Parcel) -> Job:
+    job = parcel.job
+    with _taken_back_on_failure(bundles, job.id) as stored:
+        for name, data in parcel.objects.items():
+            bundles.add(job.id, name, data)
+            stored.append(name)
+        if parcel.archive is not None:
+            bundles.upload(job.id, INPUT, parcel.archive)
+            stored.append(INPUT)
+        return bundles.create(job).job
+
+
+@contextmanager
+def _taken_back_on_failure(bundles: Bundles, job_id: str) -> Iterator[list[str]]:
+    """Yield a list for the names of what was stored, and remove that if the block fails."""
+    stored: list[str] = []
+    try:
+        yield stored
+    except ConflictError:
+        raise  # Another job has this id, so nothing here is surely ours.
+    except BaseException:
+        if stored:
+            _take_back(bundles, job_id, stored)
+        raise
+
+
+def _take_back(bundles: Bundles, job_id: str, names: Sequence[str]) -> None:
+    try:
+        # The manifest first: it may be there although its write was not confirmed.
+        bundles.discard(job_id, [MANIFEST])
+        bundles.discard(job_id, [*names, INPUT])
+    except StoreError:
+        command = f"cloudqcli delete --force {job_id}"
+        logger.warning("job %s: not submitted; `%s` removes what is left of it", job_id, command)
+    else:
+        logger.warning("job %s: not submitted; what was stored of it has been removed", job_id)
+
+
+def _notify(bundles: Bundles, job: Job) -> None:
+    system = bundles.addressee(job)
+    try:
+        bundles.notify(job)
+        if system != ANY and not bundles.agent_seen(system):
+            logger.warning("job %s: no agent of the name %s has been seen in this bucket", job.id, system)
+    except StoreError as error:
+        # Agents find it all the same when they next look through the whole bucket.
+        logger.warning("job %s: submitted, but its system could not be told: %s", job.id, error)

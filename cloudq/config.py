@@ -1,0 +1,244 @@
+"""Configuration files: read once, checked, and turned into frozen values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as IniError
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+from cloudq.errors import ConfigError
+from cloudq.job import is_job_id
+from cloudq.store import StoreAddress
+from cloudq.system import ANY, Definitions, no_definitions, parse_definitions
+
+ENVIRONMENT_VARIABLE = "CLOUDQ_CONFIG"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What `cloudqcli` is told.
+
+    Attributes:
+        file: The file it was read from.
+        store: Where the bucket is.
+        prefix: Empty, or the key prefix of everything, ending in `/`.
+        log_level: Name of a level of Python's logging.
+        projects, resources: The definitions of abstract names.
+        project_file, resource_file: Their texts, which travel with each meta job; None without one.
+    """
+
+    file: Path
+    store: StoreAddress
+    prefix: str
+    log_level: str
+    projects: Definitions
+    resources: Definitions
+    project_file: Optional[Path]
+    resource_file: Optional[Path]
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """What `cloudqd` is told.
+
+    Attributes:
+        file: The file it was read from.
+        name: The system's name.
+        store: Where the bucket is.
+        prefix: Empty, or the key prefix of everything, ending in `/`.
+        log_level: Name of a level of Python's logging.
+        scheduler: The kind of scheduler (`type`).
+        workers: Jobs that are worked on at the same time (`num_procs`).
+        interval: Pause between passes while there is work (`daemon_interval`).
+        idle_interval: Pause between passes after five quiet minutes.
+        sweep_interval: Time between looks at the whole bucket for jobs of 1.2 clients.
+        heartbeat_interval: Time between publications of presence and log.
+        directory: Folder of work folders, logs and locks (`cloudq_directory`).
+        any_max_pending: Most `ANY` jobs of its own that may wait in the local queue.
+        any_delay: Age that an `ANY` job must have before it is taken.
+        lost_after: A job missing from the scheduler for so long is lost.
+        command_timeout: Longest time a scheduler command may take.
+        slots: Processes at the same time, for type `local`.
+        container_runtime: `none`, `apptainer` or `singularity`.
+    """
+
+    file: Path
+    name: str
+    store: StoreAddress
+    prefix: str
+    log_level: str
+    scheduler: str
+    workers: int
+    interval: timedelta
+    idle_interval: timedelta
+    sweep_interval: timedelta
+    heartbeat_interval: timedelta
+    directory: Path
+    any_max_pending: int
+    any_delay: timedelta
+    lost_after: timedelta
+    command_timeout: timedelta
+    slots: int
+    container_runtime: str
+
+
+def client_config_file(given: Optional[Path] = None) -> Path:
+    """Return the client's configuration file: the one given, `$CLOUDQ_CONFIG`, or the usual one."""
+    return _config_file(given, "client")
+
+
+def agent_config_file(given: Optional[Path] = None) -> Path:
+    """Return the agent's configuration file: the one given, `$CLOUDQ_CONFIG`, or the usual one."""
+    return _config_file(given, "agent")
+
+
+def load_client_config(file: Path) -> ClientConfig:
+    """Read a client's configuration and its project and resource files.
+
+    Raises:
+        ConfigError: With file, section, key, value, and what was expected.
+    """
+    ini = _Ini.load(file, "cloudqcli init")
+    project_file = ini.beside("client", "project_profile")
+    resource_file = ini.beside("client", "resource_profile")
+    return ClientConfig(
+        file=file,
+        store=_address(ini),
+        prefix=_prefix(ini),
+        log_level=ini.choice("default", "log_level", LOG_LEVELS, "INFO"),
+        projects=_load_definitions(project_file),
+        resources=_load_definitions(resource_file),
+        project_file=project_file,
+        resource_file=resource_file,
+    )
+
+
+def load_agent_config(file: Path) -> AgentConfig:
+    """Read an agent's configuration.
+
+    Raises:
+        ConfigError: With file, section, key, value, and what was expected.
+    """
+    ini = _Ini.load(file, "cloudqd init")
+    name = ini.text("default", "name")
+    if not is_job_id(name) or name.upper() == ANY:
+        raise ini.fault("default", "name", "letters, digits, '.', '_' and '-', and not ANY")
+    return AgentConfig(
+        file=file,
+        name=name,
+        store=_address(ini),
+        prefix=_prefix(ini),
+        log_level=ini.choice("default", "log_level", LOG_LEVELS, "INFO"),
+        scheduler=ini.text("agent", "type").lower(),
+        workers=ini.whole("agent", "num_procs", 8, minimum=1),
+        interval=ini.seconds("agent", "daemon_interval", 5, minimum=1),
+        idle_interval=ini.seconds("agent", "idle_interval", 15, minimum=1),
+        sweep_interval=ini.seconds("agent", "sweep_interval", 60, minimum=1),
+        heartbeat_interval=ini.seconds("agent", "heartbeat_interval", 60, minimum=1),
+        directory=Path(ini.text("agent", "cloudq_directory", "~/.cloudq")).expanduser().absolute(),
+        any_max_pending=ini.whole("agent", "any_max_pending", 10, minimum=0),
+        any_delay=ini.seconds("agent", "any_delay", 0, minimum=0),
+        lost_after=ini.seconds("agent", "lost_after", 600, minimum=1),
+        command_timeout=ini.seconds("agent", "command_timeout", 60, minimum=1),
+        slots=ini.whole("agent", "slots", max(1, (os.cpu_count() or 2) - 1), minimum=1),
+        container_runtime=ini.choice(
+            "agent", "container_runtime", ("none", "apptainer", "singularity"), "none"
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Ini:
+    """An INI file as CloudQ 1.2 reads it (`%` doubled, keys without case), with exact complaints."""
+
+    file: Path
+    values: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def load(cls, file: Path, init_command: str) -> _Ini:
+        parser = ConfigParser(default_section="\0none")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(
+                f"no configuration file: {file}",
+                hint=f"`{init_command}` writes one; --config FILE names another",
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+        try:
+            parser.read_string(text, str(file))
+            return cls(file, {name: dict(parser[name]) for name in parser.sections()})
+        except IniError as error:
+            raise ConfigError(f"{file}: not an INI file: {' '.join(str(error).split())}") from error
+
+    def fault(self, section: str, key: str, expected: str) -> ConfigError:
+        value = self.values.get(section, {}).get(key)
+        got = "nothing" if value is None else repr(value)
+        return ConfigError(f"{self.file}: [{section}] {key}: expected {expected}, got {got}")
+
+    def text(self, section: str, key: str, default: Optional[str] = None) -> str:
+        value = self.values.get(section, {}).get(key, "").strip() or default
+        if value is None:
+            raise self.fault(section, key, "a value")
+        return value
+
+    def choice(self, section: str, key: str, words: tuple[str, ...], default: str) -> str:
+        value = self.text(section, key, default)
+        for word in words:
+            if word.lower() == value.lower():
+                return word
+        raise self.fault(section, key, f"one of {', '.join(words)}")
+
+    def whole(self, section: str, key: str, default: int, *, minimum: int) -> int:
+        value = self.text(section, key, str(default))
+        if not (value.isascii() and value.isdigit() and minimum <= int(value) < 10**9):
+            raise self.fault(section, key, f"a whole number of at least {minimum}")
+        return int(value)
+
+    def seconds(self, section: str, key: str, default: int, *, minimum: int) -> timedelta:
+        return timedelta(seconds=self.whole(section, key, default, minimum=minimum))
+
+    def beside(self, section: str, key: str) -> Optional[Path]:
+        """Return the path of a file named relative to this one; None if the key is missing or empty."""
+        name = self.values.get(section, {}).get(key, "").strip()
+        return self.file.absolute().parent / Path(name).expanduser() if name else None
+
+
+def _config_file(given: Optional[Path], side: str) -> Path:
+    if given is not None:
+        return given
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".cloudq" / side / "config.ini"
+
+
+def _address(ini: _Ini) -> StoreAddress:
+    endpoint_url = ini.text("default", "cloudq_endpoint_url", "")
+    if endpoint_url and not endpoint_url.lower().startswith(("https://", "http://", "file:///")):
+        raise ini.fault("default", "cloudq_endpoint_url", "https://…, http://…, file:///… or nothing (AWS)")
+    bucket = ini.text("default", "cloudq_bucket")
+    if "/" in bucket or bucket in (".", ".."):
+        raise ini.fault("default", "cloudq_bucket", "the name of a bucket")
+    return StoreAddress(endpoint_url, bucket, ini.text("default", "aws_profile", "default"))
+
+
+def _prefix(ini: _Ini) -> str:
+    prefix = ini.text("default", "cloudq_prefix", "").strip("/")
+    if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
+        raise ini.fault("default", "cloudq_prefix", "a key prefix such as team/project")
+    return f"{prefix}/" if prefix else ""
+
+
+def _load_definitions(file: Optional[Path]) -> Definitions:
+    if file is None:
+        return no_definitions()
+    try:
+        return parse_definitions(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error

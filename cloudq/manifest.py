@@ -1,0 +1,277 @@
+"""The manifest: the one place that knows the JSON members of a job's record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from cloudq.errors import InputError, ManifestError
+from cloudq.job import ArrayRange, Job, JobKind, JobState, Task, format_task_ids
+
+MAX_BYTES = 4 * 1024 * 1024
+_UNSET = "-"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?\Z")
+
+# Member -> attribute of Job, in the order of CloudQ 1.2. Further members come after them.
+_TEXTS = {
+    "uuid": "id",
+    "jobid": "native_id",
+    "name": "name",
+    "submit_to": "submit_to",
+    "submit_opt": "submit_options",
+    "workdir": "work_dir",
+    "run_system": "run_system",
+    "local_account": "local_account",
+    "local_group": "local_group",
+    "submit_command": "submit_command",
+    "error_msg": "error",
+    "submit_opt_local": "native_options",
+    "local_name": "native_script",
+    "run_on": "run_on",
+    "reason": "reason",
+    "submit_token": "submit_token",
+    "claim_token": "claim_token",
+}
+_TIMES = {
+    "time_submit": "submitted",
+    "time_receive": "received",
+    "time_ready": "ready",
+    "time_start": "started",
+    "time_stageout_start": "stage_out_started",
+    "time_stageout_finish": "stage_out_finished",
+    "time_finish": "finished",
+}
+_NUMBERS = {
+    "size_input": "input_size",
+    "size_output": "output_size",
+    "revision": "revision",
+    "attempt": "attempt",
+}
+_SPECIAL = ("jobscript_type", "hold_jid", "array_tid", "state", "exit_code", "task_states", "task_errors")
+
+# What CloudQ 1.2 writes, in its order; these are always present.
+_ORDER_OF_1_2 = (
+    "uuid", "jobid", "name", "jobscript_type", "hold_jid", "array_tid", "submit_to", "submit_opt", "state",
+    "workdir", "run_system", "local_account", "local_group", "submit_command", "time_submit", "time_receive",
+    "time_ready", "time_start", "time_stageout_start", "time_stageout_finish", "time_finish", "size_input",
+    "size_output", "error_msg",
+)  # fmt: skip
+# What it adds for meta jobs, and what only we write: left out while empty.
+_OPTIONAL = (
+    "submit_opt_local", "local_name", "run_on", "reason", "exit_code", "task_states", "task_errors",
+    "submit_token", "claim_token", "revision", "attempt",
+)  # fmt: skip
+MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
+
+
+def parse_manifest(data: bytes, job_id: str) -> Job:
+    """Read a manifest, also one that a 1.2 client or agent wrote.
+
+    Members that are missing are taken as empty; members that are not known are kept in `Job.extra`.
+
+    Args:
+        data: The bytes of the object.
+        job_id: The id under which they were found; it counts, whatever the member `uuid` says.
+
+    Raises:
+        ManifestError: Not a JSON object, or a member with a wrong type or value.
+    """
+    members = parse_members(data, job_id)
+
+    def fail(member: str, expected: str) -> ManifestError:
+        return ManifestError(f"job {job_id}: manifest.json: {member}: expected {expected}")
+
+    values: dict[str, Any] = {}
+    for member, attribute in _TEXTS.items():
+        value = members.get(member, "")
+        if not isinstance(value, str):
+            raise fail(member, f"a string, got {value!r:.60}")
+        values[attribute] = value
+    for member, attribute in _NUMBERS.items():
+        value = members.get(member, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise fail(member, f"a whole number, got {value!r:.60}")
+        values[attribute] = value
+    for member, attribute in _TIMES.items():
+        values[attribute] = _parse_time(members.get(member, _UNSET), member, fail)
+    values["id"] = job_id
+    values["kind"] = JobKind.LOCAL if members.get("jobscript_type") == "local" else JobKind.META
+    values["state"] = _parse_state(members.get("state", ""), fail)
+    values["hold_ids"] = _parse_ids(members.get("hold_jid", ""), fail)
+    values["array_range"] = _parse_array(members.get("array_tid", ""), fail)
+    values["exit_code"] = _parse_exit_code(members.get("exit_code", ""), fail)
+    values["tasks"] = _parse_tasks(members, fail)
+    values["extra"] = tuple((k, v) for k, v in members.items() if k not in MEMBERS)
+    if not values["name"]:
+        raise fail("name", "the name of the script")
+    return Job(**values)
+
+
+def render_manifest(job: Job) -> bytes:
+    """Write a job as CloudQ 1.2 does: its members first and all present, then ours, then unknown ones."""
+    members = manifest_members(job)
+    return json.dumps(members, indent=4).encode("ascii")
+
+
+def manifest_members(job: Job) -> dict[str, object]:
+    """Return the manifest's members and values, in order."""
+    values: dict[str, object] = {member: getattr(job, attribute) for member, attribute in _TEXTS.items()}
+    values.update({member: getattr(job, attribute) for member, attribute in _NUMBERS.items()})
+    values.update({member: format_time(getattr(job, attribute)) for member, attribute in _TIMES.items()})
+    values["jobscript_type"] = job.kind.value
+    values["hold_jid"] = ",".join(job.hold_ids)
+    values["array_tid"] = "" if job.array_range is None else str(job.array_range)
+    values["state"] = job.state.value
+    values["exit_code"] = "" if job.exit_code is None else str(job.exit_code)
+    values["task_states"] = _render_task_states(job.tasks)
+    values["task_errors"] = _render_task_errors(job.tasks)
+    ordered = {member: values[member] for member in _ORDER_OF_1_2}
+    ordered.update({member: values[member] for member in _OPTIONAL if values[member] not in ("", 0)})
+    ordered.update(dict(job.extra))
+    return ordered
+
+
+def program_members(job: Job) -> dict[str, object]:
+    """Return the members for programs: as in the manifest, but an object for each task of an array job."""
+    members = manifest_members(job)
+    members.pop("task_errors", None)
+    if job.tasks:
+        members["task_states"] = {
+            str(task_id): {"state": task.state.value, "exit_code": task.exit_code, "error": task.error}
+            for task_id, task in job.tasks.items()
+        }
+    return members
+
+
+def is_time_member(member: str) -> bool:
+    """Tell whether a member holds a time, also one that this version does not know."""
+    return member.startswith("time_")
+
+
+def format_time(moment: Optional[datetime]) -> str:
+    """Write a time as CloudQ 1.2 does: whole seconds, UTC with offset, `-` for not yet."""
+    if moment is None:
+        return _UNSET
+    return moment.astimezone(timezone.utc).replace(microsecond=0).isoformat()
+
+
+def next_revision(job: Job) -> Job:
+    """Return the job as it is to be written next: no two writes of one manifest have the same bytes."""
+    return replace(job, revision=job.revision + 1)
+
+
+def parse_members(data: bytes, job_id: str) -> Mapping[str, Any]:
+    """Read a manifest's members as they are, whatever their values.
+
+    Raises:
+        ManifestError: Not a JSON object.
+    """
+    if len(data) > MAX_BYTES:
+        raise ManifestError(f"job {job_id}: manifest.json: {len(data)} bytes, at most {MAX_BYTES} are read")
+    try:
+        members = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"job {job_id}: manifest.json: not JSON in UTF-8: {error}") from error
+    if not isinstance(members, dict):
+        raise ManifestError(f"job {job_id}: manifest.json: expected a JSON object")
+    return members
+
+
+def parse_time(value: object) -> Optional[datetime]:
+    """Read a time as manifests have it, in UTC; None for not yet.
+
+    Raises:
+        ValueError: It is no time.
+    """
+    if value in (_UNSET, ""):
+        return None
+    match = _TIME.match(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f"no time: {value!r:.60}")
+    offset = {"Z": "+00:00", None: "+00:00"}.get(match[2], match[2])
+    if offset[-3] != ":":
+        offset = offset[:3] + ":" + offset[3:]
+    try:
+        return datetime.fromisoformat(match[1] + offset).astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(f"no time in UTC: {value!r:.60}") from error
+
+
+def _parse_time(value: object, member: str, fail: Any) -> Optional[datetime]:
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise fail(member, f"a time such as 2026-01-31T08:00:00+00:00, got {value!r:.60}") from error
+
+
+def _parse_state(value: object, fail: Any) -> JobState:
+    try:
+        return JobState(value)
+    except ValueError:
+        raise fail("state", f"one of {', '.join(JobState)}, got {value!r:.60}") from None
+
+
+def _parse_ids(value: object, fail: Any) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise fail("hold_jid", "job ids separated by commas")
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _parse_array(value: object, fail: Any) -> Optional[ArrayRange]:
+    if value == "":
+        return None
+    try:
+        return ArrayRange.parse(value if isinstance(value, str) else repr(value))
+    except InputError as error:
+        raise fail("array_tid", str(error)) from error
+
+
+def _parse_exit_code(value: object, fail: Any) -> Optional[int]:
+    if value == "":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    raise fail("exit_code", f"digits, got {value!r:.60}")
+
+
+# task_states: "1-3,5:DONE 4:ERROR"; task_errors: JSON text of {error: [exit code or null, "4"], …}.
+# Both are strings because lists and objects stop `stat` of 1.2.
+
+
+def _render_task_states(tasks: Mapping[int, Task]) -> str:
+    by_state: dict[JobState, list[int]] = {}
+    for task_id, task in tasks.items():
+        by_state.setdefault(task.state, []).append(task_id)
+    return " ".join(f"{format_task_ids(ids)}:{state}" for state, ids in by_state.items())
+
+
+def _render_task_errors(tasks: Mapping[int, Task]) -> str:
+    by_error: dict[tuple[str, Optional[int]], list[int]] = {}
+    for task_id, task in tasks.items():
+        if task.error or task.exit_code:
+            by_error.setdefault((task.error, task.exit_code), []).append(task_id)
+    if not by_error:
+        return ""
+    return json.dumps([[format_task_ids(ids), code, error] for (error, code), ids in by_error.items()])
+
+
+def _parse_tasks(members: Mapping[str, Any], fail: Any) -> dict[int, Task]:
+    tasks: dict[int, Task] = {}
+    try:
+        for part in members.get("task_states", "").split():
+            ids, _, state = part.partition(":")
+            final_code = 0 if state == JobState.DONE.value else None
+            for task_id in ArrayRange.parse(ids).task_ids():
+                tasks[task_id] = Task(JobState(state), exit_code=final_code)
+        for ids, code, error in json.loads(members.get("task_errors", "") or "[]"):
+            if not (isinstance(error, str) and (code is None or type(code) is int)):
+                raise ValueError(error)
+            for task_id in ArrayRange.parse(ids).task_ids():
+                tasks[task_id] = replace(tasks[task_id], error=error, exit_code=code)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, InputError) as error:
+        raise fail("task_states", "tasks and states such as 1-3:DONE 4:ERROR") from error
+    return dict(sorted(tasks.items()))

@@ -1,0 +1,18 @@
+"""Meta scripts: shell scripts with portable directives, parsed, checked and translated for one system."""
+
+from cloudq.metascript.directives import Directives, Image
+from cloudq.metascript.names import check_names
+from cloudq.metascript.parse import MetaScript, parse_meta_script
+from cloudq.metascript.peek import peek_run_on
+from cloudq.metascript.translate import Placement, translate
+
+__all__ = [
+    "Directives",
+    "Image",
+    "MetaScript",
+    "Placement",
+    "check_names",
+    "parse_meta_script",
+    "peek_run_on",
+    "translate",
+]

@@ -1,0 +1,39 @@
+{#-
+What all schedulers share. A template of a scheduler extends this one and fills two blocks:
+`directives`, the lines that its submit command reads, and `tasks`, which sets ARY_TASK_*.
+Everything here must run under any POSIX shell, also with `set -eu` in force.
+-#}
+{{ interpreter }}
+# Translated by CloudQ: edit the meta script, not this.
+{% block directives %}
+{% endblock %}
+
+{% block tasks %}
+{% endblock %}
+SYSTEM={{ system.name | quote }}
+export SYSTEM ARY_TASK_ID ARY_TASK_FIRST ARY_TASK_LAST ARY_TASK_STEPSIZE
+{% for image in directives.images %}
+{% for variable in image.variables %}
+{{ variable }}={{ image.url | quote }}
+export {{ variable }}
+{% endfor %}
+{% endfor %}
+
+{% include "status.sh" %}
+
+cd {{ placement.work_dir | quote }} || exit
+{% block modules %}
+
+{% include "modules.sh" %}
+{% endblock %}
+
+{% include "containers/" ~ system.container_runtime ~ ".sh" %}
+
+cq_container_run() {
+    cloudq_container_run "$@"
+}
+
+{% include "copy.sh" %}
+
+# The meta script from its first command on.
+{{ body }}

@@ -1,0 +1,9 @@
+{#- Apptainer and Singularity share this; `exec` ignores the image's entry point and keeps the environment. -#}
+cloudq_container_run() {
+    if [ "$#" -lt 2 ]; then
+        echo "cloudq_container_run: expected IMAGE COMMAND..., got $# arguments" >&2
+        return 2
+    fi
+    {{ system.container_runtime | quote }} exec{{ " --nv" if gpu }} \
+        --bind {{ placement.work_dir | quote }} --bind "$PWD" --pwd "$PWD" "$@"
+}

@@ -1,0 +1,73 @@
+"""Presence: what an agent publishes about itself, so that clients can tell who can take a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from cloudq.errors import ManifestError
+
+
+@dataclass(frozen=True)
+class Presence:
+    """One agent, as of its last heartbeat.
+
+    Attributes:
+        system: Its name, in the spelling of its configuration.
+        version: Its version of CloudQ.
+        scheduler: The kind of scheduler.
+        host, pid: Where it runs.
+        heartbeat: When it wrote this (aware).
+        interval: How often it writes this, at the latest.
+        projects, resources: The abstract names that have a meaning there.
+        counts: How many of its jobs are in each state.
+        takes_any: Whether it takes jobs that name no system; False where the store cannot do
+            conditional writes.
+        stopped: True when it has ended in good order.
+    """
+
+    system: str
+    version: str
+    scheduler: str
+    host: str
+    pid: int
+    heartbeat: datetime
+    interval: timedelta
+    projects: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    takes_any: bool = True
+    stopped: bool = False
+
+    def alive(self, now: datetime) -> bool:
+        """Tell whether its last sign of life is recent: three missed heartbeats mean it is gone."""
+        return not self.stopped and now - self.heartbeat < 3 * self.interval + timedelta(seconds=10)
+
+
+def render_presence(presence: Presence) -> bytes:
+    """Write it as JSON."""
+    members = asdict(presence)
+    members["heartbeat"] = presence.heartbeat.isoformat()
+    members["interval"] = presence.interval.total_seconds()
+    return json.dumps(members, indent=4).encode("ascii")
+
+
+def parse_presence(data: bytes, source: str) -> Presence:
+    """Read what `render_presence` wrote; members of later versions are ignored.
+
+    Raises:
+        ManifestError: It is not such an object.
+    """
+    try:
+        members: dict[str, Any] = json.loads(data)
+        known = {f.name: members[f.name] for f in fields(Presence) if f.name in members}
+        known["heartbeat"] = datetime.fromisoformat(known["heartbeat"])
+        known["interval"] = timedelta(seconds=known["interval"])
+        known["projects"] = tuple(map(str, known.get("projects", ())))
+        known["resources"] = tuple(map(str, known.get("resources", ())))
+        return Presence(**known)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ManifestError(f"{source}: not an agent's presence: {error}") from error

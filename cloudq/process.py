@@ -1,0 +1,176 @@
+"""Run commands of the system: a list of words, a time limit, an exit status that counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Callable, Optional, Protocol
+
+from cloudq.errors import CommandError, CommandTimeoutError
+
+DEFAULT_TIMEOUT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a command that ended with status 0 printed."""
+
+    stdout: str
+    stderr: str = ""
+
+
+class Started(Protocol):
+    """A process that was started and left alone; `pid` is also its session and process group."""
+
+    pid: int
+
+    def poll(self) -> Optional[int]:
+        """Return the exit status if it has ended (-N when signal N ended it), None if not."""
+        ...
+
+
+class Runner(Protocol):
+    """The one function through which commands are run; tests give a fake of it."""
+
+    def __call__(
+        self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
+    ) -> Completed: ...
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Optional[Path] = None,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    environment: Optional[Mapping[str, str]] = None,
+) -> Completed:
+    """Run a command without a shell and return what it printed.
+
+    Bytes that are not UTF-8 are kept as replacement characters. The locale is `C.UTF-8`,
+    so that messages and times have the form the parsers know.
+
+    Args:
+        argv: The command and its arguments.
+        cwd: The directory to run it in; the caller's own stays as it is.
+        timeout: After this the command and its children are killed.
+        environment: Variables added to the caller's.
+
+    Raises:
+        CommandTimeoutError: It did not end in time. It may have taken effect all the same.
+        CommandError: It could not be started (status 127), or ended with another status than 0.
+    """
+    env = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+    seconds = timeout.total_seconds()
+    try:
+        with subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                _kill_session(process)
+                raise CommandTimeoutError(argv, seconds) from None
+    except OSError as error:
+        raise CommandError(argv, 127, "", f"{argv[0]}: {error.strerror}") from error
+    if process.returncode != 0:
+        raise CommandError(argv, process.returncode, stdout, stderr)
+    return Completed(stdout, stderr)
+
+
+def _kill_session(process: subprocess.Popen[str]) -> None:
+    """Kill the command and every child of it that stayed in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    environment: Mapping[str, str],
+) -> Started:
+    """Start a program in a session of its own, with nothing to read, and return at once.
+
+    It outlives the caller.
+
+    Args:
+        environment: All its variables; the caller's are not added.
+
+    Raises:
+        CommandError: It could not be started (status 127).
+    """
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(argv, 127, "", f"{error.filename or argv[0]}: {error.strerror}") from error
+
+
+def fork(function: Callable[[], None], *, log: Path) -> Started:
+    """Run a function in a child process with a session of its own, and return at once; it outlives the caller
+
+    It has nothing to read, what it prints is appended to a log, and it shares no open file with the
+    caller, so that it holds none of the caller's locks. Cheaper than `start` by the time that Python
+    and its modules take. The caller must have one thread only.
+    """
+    pid = os.fork()
+    if pid:
+        return _Forked(pid)
+    status = 1
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        _replace_files(log)
+        function()
+        status = 0
+    except BaseException:  # noqa: BLE001  # nothing of the child may go on in the caller's code
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _replace_files(log: Path) -> None:
+    """Close everything that is open, and open the null device and the log instead."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            os.close(int(name))
+    os.open(os.devnull, os.O_RDONLY)
+    os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(1, 2, inheritable=True)
+
+
+class _Forked:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: Optional[int] = None
+
+    def poll(self) -> Optional[int]:
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status

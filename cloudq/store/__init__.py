@@ -1,0 +1,143 @@
+"""Object stores: one protocol of a few verbs, and where each kind is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where the objects are.
+
+    Attributes:
+        endpoint_url: `https://…` or `http://…` of an S3 server, `file:///path` of a directory,
+            or empty for AWS.
+        bucket: The bucket; for a directory, the folder below the path.
+        profile: Profile of the AWS configuration files; empty for the default chain.
+    """
+
+    endpoint_url: str
+    bucket: str
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object in a listing. `size` is in bytes, `modified` aware, `etag` bare (no quotes)."""
+
+    key: str
+    size: int
+    modified: datetime
+    etag: str
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of an object and the ETag (bare) they had when read."""
+
+    data: bytes
+    etag: str
+
+
+class Store(Protocol):
+    """A bucket. Every method may raise `StoreUnreachableError` or `StoreRefusedError`.
+
+    Keys are relative to the bucket, parts separated by `/`. ETags are opaque and bare. Stores are
+    safe to use from several threads.
+    """
+
+    @property
+    def url(self) -> str:
+        """Name the place for a person: `s3://bucket at https://…`, `file:///path/bucket`."""
+        ...
+
+    def read(self, key: str) -> Blob:
+        """Read a whole small object. Raises NotFoundError."""
+        ...
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Read bytes `start` to `end` (exclusive), fewer if the object is shorter. Raises NotFoundError."""
+        ...
+
+    def stat(self, key: str) -> Entry:
+        """Return size, time and ETag without the bytes. Raises NotFoundError."""
+        ...
+
+    def write(self, key: str, data: bytes) -> str:
+        """Write an object, whatever was there, and return its ETag."""
+        ...
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write an object that does not exist yet, and return its ETag.
+
+        An unclear answer (412 after a retry, 409, 5xx, time-out) is settled by reading the object:
+        if it holds exactly these bytes, the write is ours. So the bytes must be unique to the writer.
+
+        Raises:
+            ConflictError: It exists, with other bytes.
+        """
+        ...
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        """Replace the object that has this ETag, and return the new ETag. Unclear answers as in `create`.
+
+        Raises:
+            ConflictError: The object is another one by now, or is gone.
+        """
+        ...
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Entry]:
+        """Yield all objects whose key begins with `prefix` and is greater than `after`, in key order."""
+        ...
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """Yield the distinct next parts below `prefix` (which is empty or ends in `/`) that have
+        something below them, in order, without the slash."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; keys that do not exist are no error."""
+        ...
+
+    def upload(self, path: Path, key: str) -> Entry:
+        """Store a file of any size, and return what the store then says of the object.
+
+        Raises:
+            StoreError: The object does not have the size of what was read.
+        """
+        ...
+
+    def download(self, key: str, path: Path) -> None:
+        """Fetch an object of any size into a file, which appears whole or not at all (mode 0600).
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
+
+def open_store(address: StoreAddress) -> Store:
+    """Open the store of an address. Nothing is asked of the server yet.
+
+    Raises:
+        ConfigError: The address has a scheme that no store has.
+        StoreRefusedError: The profile is unknown, or there are no credentials.
+    """
+    from cloudq.errors import ConfigError
+
+    scheme = address.endpoint_url.partition("://")[0].lower()
+    if scheme == "file":
+        from cloudq.store.directory import DirectoryStore
+
+        return DirectoryStore.at(address)
+    if scheme in ("http", "https", ""):
+        from cloudq.store.s3 import S3Store
+
+        return S3Store.at(address)
+    raise ConfigError(
+        f"cloudq_endpoint_url: expected https://, http:// or file://, got {address.endpoint_url!r}"
+    )

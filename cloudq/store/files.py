@@ -1,0 +1,28 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file (mode 0600) that takes the place of `path` when the block ends without an error.
+
+    Raises:
+        OSError: The folder does not exist, cannot be written to, or is full.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".cloudq-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise

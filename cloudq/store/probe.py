@@ -1,0 +1,47 @@
+"""Find out by trying whether a store does conditional writes."""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from cloudq.errors import ConflictError
+from cloudq.store import Store
+
+RACERS = 8
+
+
+def has_conditional_writes(store: Store, folder: str) -> bool:
+    """Race real writes against each other: exactly one creation and one replacement may win.
+
+    Costs about 25 small requests and leaves nothing behind.
+
+    Args:
+        folder: Key prefix, ending in `/`, below which a probe object is made and deleted.
+
+    Raises:
+        StoreError: The store could not be asked.
+    """
+    key = f"{folder}{secrets.token_hex(8)}"
+    try:
+        created = _race(store, key, etag=None)
+        if len(created) != 1:
+            return False
+        replaced = _race(store, key, etag=created[0])
+        return len(replaced) == 1 and store.read(key).etag == replaced[0]
+    finally:
+        store.delete([key])
+
+
+def _race(store: Store, key: str, *, etag: str | None) -> list[str]:
+    """Let several writers write at once and return the ETags of those that were told they won."""
+
+    def write(number: int) -> str | None:
+        data = f"{number} {secrets.token_hex(8)}".encode()
+        try:
+            return store.create(key, data) if etag is None else store.replace(key, data, etag=etag)
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(RACERS) as racers:
+        return [won for won in racers.map(write, range(RACERS)) if won is not None]

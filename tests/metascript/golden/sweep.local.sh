@@ -1,0 +1,112 @@
+#!/bin/sh
+# Translated by CloudQ: edit the meta script, not this.
+#CLOUDQ --walltime=00:05:00
+
+ARY_TASK_ID=${CLOUDQ_TASK_ID-}
+ARY_TASK_FIRST=${CLOUDQ_TASK_FIRST-}
+ARY_TASK_LAST=${CLOUDQ_TASK_LAST-}
+ARY_TASK_STEPSIZE=${CLOUDQ_TASK_STEP-}
+SYSTEM=demo
+export SYSTEM ARY_TASK_ID ARY_TASK_FIRST ARY_TASK_LAST ARY_TASK_STEPSIZE
+
+# Leaves the exit status for the agent.
+cloudq_status_file=/home/me/.cloudq/jobs/1f/exit${ARY_TASK_ID:+.$ARY_TASK_ID}
+cloudq_path=$PATH
+cloudq_end() {
+    [ "$cloudq_status" -le 255 ] || cloudq_status=$((cloudq_status - 128))
+    case "$cloudq_status ${KSH_VERSION-}" in "0 "*' 93'*) return ;; esac
+    unset IFS
+    umask 077
+    PATH=$cloudq_path
+    command printf '%s\n' "$cloudq_status" >| "$cloudq_status_file.part" &&
+        command -p mv -f "$cloudq_status_file.part" "$cloudq_status_file"
+    exit "$cloudq_status"
+}
+rm -f "$cloudq_status_file" # of an earlier run, if the scheduler starts a job again
+trap '{ cloudq_status=$?; set +eux; } 2>/dev/null; cloudq_end' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 131' QUIT
+trap 'exit 138' USR1
+trap 'exit 140' USR2
+trap 'exit 141' PIPE
+trap 'exit 142' ALRM
+trap 'exit 143' TERM
+trap 'exit 152' XCPU
+
+cd /home/me/.cloudq/jobs/1f/work || exit
+
+if [ -r /etc/profile.d/modules.sh ] && [ -n "${BASH_VERSION-}${ZSH_VERSION-}${KSH_VERSION-}" ]; then
+    cloudq_flags=$-
+    set +eu
+    # shellcheck source=/dev/null
+    . /etc/profile.d/modules.sh
+    case $cloudq_flags in *e*) set -e ;; esac
+    case $cloudq_flags in *u*) set -u ;; esac
+fi
+
+cloudq_container_run() {
+    echo "cloudq_container_run: no container runtime is configured on system $SYSTEM" >&2
+    return 127
+}
+
+cq_container_run() {
+    cloudq_container_run "$@"
+}
+
+cloudq_cs_cp() (
+    if [ "$#" -lt 2 ] || [ "$#" -gt 4 ]; then
+        echo "cloudq_cs_cp: expected SRC DST [ENDPOINT [PROFILE]], got $# arguments" >&2
+        exit 2
+    fi
+    source=$1
+    target=$2
+    endpoint=https://s3.example.org
+    endpoint=${3:-$endpoint}
+    profile=cloudq
+    profile=${4:-$profile}
+    case "$source $target" in
+        s3://* | *' s3://'*) ;;
+        *) exec cp -R -- "$source" "$target" ;;
+    esac
+    if ! command -v aws >/dev/null 2>&1; then
+        echo "cloudq_cs_cp: the command aws is not installed on system $SYSTEM" >&2
+        exit 127
+    fi
+    set --
+    [ -z "$endpoint" ] || set -- "$@" --endpoint-url "$endpoint"
+    [ -z "$profile" ] || set -- "$@" --profile "$profile"
+    folder=no
+    case $source in
+        s3://*/) folder=yes ;;
+        s3://*/*) if aws "$@" s3 ls "$source/" >/dev/null 2>&1; then folder=yes; fi ;;
+        s3://*) folder=yes ;;
+        *) if [ -d "$source" ]; then folder=yes; fi ;;
+    esac
+    set -- "$@" s3 cp --no-progress
+    [ "$folder" = no ] || set -- "$@" --recursive
+    exec aws "$@" "$source" "$target"
+)
+
+cq_cs_cp() {
+    cloudq_cs_cp "$@"
+}
+
+abci_cs_cp() {
+    cloudq_cs_cp "$@"
+}
+
+slurm_cs_cp() {
+    cloudq_cs_cp "$@"
+}
+
+# The meta script from its first command on.
+task=${ARY_TASK_ID:-1}
+echo "task $task of ${ARY_TASK_FIRST:-1} to ${ARY_TASK_LAST:-1}, step ${ARY_TASK_STEPSIZE:-1}"
+
+# The integral of x^task from 0 to 1 by the midpoint rule; 1 / (task + 1) is exact.
+awk -v power="$task" 'BEGIN {
+    n = 10000
+    for (i = 0; i < n; i++) sum += ((i + 0.5) / n) ^ power
+    printf "%d %.6f %.6f\n", power, sum / n, 1 / (power + 1)
+}' >"result-$task.txt"
