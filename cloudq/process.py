@@ -132,7 +132,7 @@ def start(
 
 
 def fork(function: Callable[[], None], *, log: Path) -> Started:
-    """Run a function in a child process with a session of its own, and return at once; it outlives the caller
+    """Run a function in a child process, in a session of its own, and return at once; it outlives the caller.
 
     It has nothing to read, what it prints is appended to a log, and it shares no open file with the
     caller, so that it holds none of the caller's locks. Cheaper than `start` by the time that Python

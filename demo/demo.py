@@ -102,8 +102,8 @@ def use(shell: Shell) -> None:
     say("Logs and outputs come back through the bucket; an array job has a log for each task.")
     shell.show(f"cloudqcli log {hello}")
     shell.show(f"cloudqcli log {sweep} --tid 2")
-    shell.show(f"cloudqcli stageout {hello}")
-    shell.show(f"head -n 3 {hello}/counts.txt")
+    shell.show(f"cloudqcli stageout {sweep}")
+    shell.show(f"cat {sweep}/result-*.txt")
 
     say("Why did the last one fail?")
     shell.show(f"cloudqcli log --error {fails}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MOTO = Path(__file__).parent / "testbed" / "moto_locked.py"
-_SWITCH_SECONDS = 1e-3
+_SWITCH_SECONDS = 1e-5
 
 
 @contextmanager

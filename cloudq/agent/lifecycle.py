@@ -110,7 +110,7 @@ def judge(
     if status is not None and not status.state.final:
         return Task(_OPEN_STATES[status.state])
     if status is not None and now - evidence.settling_since.get(task_id, now) >= status.settles_after:
-        return Task(_FINAL_STATES[status.state], describe(status), _exit_code(status))
+        return _ended(status, cancelled=evidence.cancelled)
     missing = now - evidence.missing_since.get(task_id, now)
     if status is not None or missing < min(RECORDS_LAG, lost_after):
         return before or Task(JobState.READY)
@@ -123,6 +123,12 @@ def judge(
             JobState.ERROR, f"lost by the scheduler: it has not known the job for {_minutes(missing)}"
         )
     return before or Task(JobState.READY)
+
+
+def _ended(status: NativeStatus, *, cancelled: bool) -> Task:
+    """Say how something ended; that it was cancelled needs no words if that was asked of us."""
+    on_request = cancelled and status.state is NativeState.CANCELLED
+    return Task(_FINAL_STATES[status.state], "" if on_request else describe(status), _exit_code(status))
 
 
 def describe(status: NativeStatus) -> str:

@@ -181,7 +181,8 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
         work_dir=str(place.folders.work_dir(job.id)), status_file=str(place.folders.status_file(job.id))
     )
     system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
-    return translate(meta, system, placement).encode("utf-8")
+    templates = place.config.file.parent / "templates"
+    return translate(meta, system, placement, template_dirs=[templates]).encode("utf-8")
 
 
 def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
@@ -194,7 +195,8 @@ def this_system(place: Workplace, *, projects: Definitions, resources: Definitio
         resources=for_system(resources, config.name),
         container_runtime=config.container_runtime,
         endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
-        profile=config.store.profile,
+        # The default chain needs no profile, and a host with a role or keys in its environment has none.
+        profile="" if config.store.profile == "default" else config.store.profile,
     )
 
 

@@ -72,7 +72,7 @@ def read_log(bundles: Bundles, job_id: str, log: Log) -> Iterator[bytes]:
 
 
 def read_logs(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> Iterator[bytes]:
-    """Yield the bytes of logs, each with a newline more than it has, those of tasks under a line of their own."""
+    """Yield the bytes of logs, each with one newline more; those of tasks under a line that names it."""
     for log in logs:
         if log.task:
             yield f"{'=' * 20} task {log.task} {'=' * 20}\n".encode("utf-8", "surrogateescape")

@@ -47,7 +47,7 @@ def translate(
 ) -> str:
     """Return the script that the system's scheduler runs.
 
-    Templates of the site replace those of CloudQ by name (`slurm.sh`, `base.sh`,
+    Templates of the site replace those of CloudQ by name (`slurm.sh`, `parts/modules.sh`,
     `containers/apptainer.sh`); they may build on ours as `cloudq/slurm.sh`.
 
     Args:
@@ -64,7 +64,7 @@ def translate(
         raise ConfigError(_no_template(environment, str(error.name), system)) from error
     except TemplateError as error:
         raise ConfigError(f"template of system {system.name}: {error}") from error
-    return text.rstrip("\n") + "\n"
+    return text if text.endswith("\n") else text + "\n"
 
 
 @lru_cache(maxsize=8)

@@ -44,6 +44,7 @@ _HINTS: Mapping[int, str] = {
     errno.ENOSPC: _FULL,
     getattr(errno, "EDQUOT", errno.ENOSPC): _FULL,
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a file is where the store needs a folder; move it away",
 }
 
 

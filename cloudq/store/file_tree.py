@@ -61,13 +61,15 @@ class FileTree:
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes again and again", str(path.parent))
 
     def _make_folder(self, folder: Path) -> None:
-        try:
-            folder.mkdir(_MODE, exist_ok=True)
-        except FileNotFoundError:
-            if folder == self.root:
-                raise
-            self._make_folder(folder.parent)
-            folder.mkdir(_MODE, exist_ok=True)
+        # Not `exist_ok`: that fails if the folder is there at first and gone a moment later.
+        with contextlib.suppress(FileExistsError):
+            try:
+                folder.mkdir(_MODE)
+            except FileNotFoundError:
+                if folder == self.root:
+                    raise
+                self._make_folder(folder.parent)
+                folder.mkdir(_MODE)
 
     def prune(self, folder: Path) -> None:
         """Remove a folder and those above it as long as they are empty."""

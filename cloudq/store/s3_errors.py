@@ -25,6 +25,9 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.exceptions import (
+    ConnectionError as NoConnectionError,
+)
 from botocore.parsers import ResponseParserError
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
@@ -36,7 +39,7 @@ LIBRARY_ERRORS = (BotoCoreError, ClientError, RetriesExceededError, S3DownloadFa
 BROKEN_BODY = (HTTPClientError, ResponseStreamingError, IncompleteReadError)
 """The connection broke while the body of an answer was read, which the library does not retry."""
 
-_NO_ANSWER = (*BROKEN_BODY, ResponseParserError, S3DownloadFailedError)
+_NO_ANSWER = (*BROKEN_BODY, NoConnectionError, ResponseParserError, S3DownloadFailedError)
 _UNCLEAR_STATUSES = frozenset({404, 408, 409, 412, 429, 500, 502, 503, 504})
 _TRANSIENT_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504})
 _MISSING_OBJECT = frozenset({"NoSuchKey", "404"})
@@ -77,9 +80,13 @@ _NOT_IMPLEMENTED = _Refusal(
     "the server cannot do this (not implemented)",
     "`cloudqcli doctor` tells what the server can do",
 )
-_NO_CREDENTIALS = _Refusal(
-    "no usable credentials",
-    "run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+_CREDENTIALS_HINT = "log in again, or run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_ABOUT_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    SSOError,
+    TokenRetrievalError,
 )
 
 _REFUSALS: Mapping[str, _Refusal] = {
@@ -159,9 +166,8 @@ def store_error(error: Exception, *, where: str, action: str, key: Optional[str]
         return _answered(error, tried)
     if isinstance(error, _NO_ANSWER):
         return _unanswered(error, tried)
-    refusal = _NO_CREDENTIALS if _is_about_credentials(error) else None
-    text = _one_line(str(error))
-    return StoreRefusedError(f"{tried}: {text}", hint=refusal.hint if refusal else "")
+    hint = _CREDENTIALS_HINT if isinstance(error, _ABOUT_CREDENTIALS) else ""
+    return StoreRefusedError(f"{tried}: {_one_line(str(error))}", hint=hint)
 
 
 def _answered(error: ClientError, tried: str) -> StoreError:
@@ -213,17 +219,6 @@ def _cause(error: BaseException) -> str:
             words = _one_line(cause.strerror)
         cause = cause.__cause__ or cause.__context__
     return words
-
-
-def _is_about_credentials(error: Exception) -> bool:
-    kinds = (
-        NoCredentialsError,
-        PartialCredentialsError,
-        CredentialRetrievalError,
-        SSOError,
-        TokenRetrievalError,
-    )
-    return isinstance(error, kinds)
 
 
 def _one_line(text: str) -> str:

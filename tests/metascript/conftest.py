@@ -76,6 +76,7 @@ def execute(tmp_path: Path, placement: Placement) -> Execute:
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,
+            check=False,
             text=True,
             timeout=30,
         )

@@ -65,7 +65,6 @@ class Account:
         done = subprocess.run(
             self._command(argv),
             cwd=cwd or self.home,
-            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -79,9 +78,7 @@ class Account:
     def start(self, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Start a command as this user, its output in a file. The caller ends it."""
         with log.open("ab") as output:
-            return subprocess.Popen(
-                self._command(argv), cwd=self.home, env=self.environment, stdout=output, stderr=output
-            )
+            return subprocess.Popen(self._command(argv), cwd=self.home, stdout=output, stderr=output)
 
     def write(self, name: str, text: str) -> Path:
         """Make a file below the home folder that belongs to this user."""
@@ -104,7 +101,9 @@ class Account:
         }
 
     def _command(self, argv: Sequence[str]) -> list[str]:
-        return ["runuser", "-u", self.user, "--", *argv]
+        # runuser sets HOME and more by itself: what counts is set after it.
+        settings = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["/usr/sbin/runuser", "-u", self.user, "--", "/usr/bin/env", "-i", *settings, *argv]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from cloudq.store import Store, StoreAddress
 from cloudq.store.directory import DirectoryStore
 from cloudq.store.memory import MemoryStore
 from cloudq.store.s3 import S3Store
-from cloudq.store.s3_client import make_client
+from cloudq.store.s3_client import ATTEMPTS, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -44,9 +44,20 @@ def store(kind: str, open_kind: OpenStore) -> Store:
     return open_kind(kind)
 
 
+@pytest.fixture
+def tolerate(kind: str, request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Expects a test to fail on one kind of server, for a reason that CloudQ can live with."""
+
+    def expect_failure(of_kind: str, reason: str) -> None:
+        if kind == of_kind:
+            request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+    return expect_failure
+
+
 @pytest.fixture(scope="module")
 def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStore]:
-    """Opens an empty store of a kind; the real servers' buckets are deleted in the end."""
+    """Opens an empty store of a kind; real servers' buckets are emptied in the end."""
     with ExitStack() as stack:
 
         def open_one(kind: str) -> Store:
@@ -54,8 +65,9 @@ def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> I
                 return MemoryStore()
             if kind == "directory":
                 return DirectoryStore(tmp_path_factory.mktemp("store"), "jobs")
-            endpoint = moto_endpoint if kind == "moto" else _real_endpoint(kind)
-            return stack.enter_context(_bucket(endpoint))
+            if kind == "moto":
+                return _new_bucket(moto_endpoint)
+            return stack.enter_context(_emptied(_new_bucket(_real_endpoint(kind))))
 
         yield open_one
 
@@ -68,22 +80,25 @@ def _real_endpoint(kind: str) -> str:
     return endpoint
 
 
-@contextmanager
-def _bucket(endpoint: str) -> Iterator[S3Store]:
+def _new_bucket(endpoint: str) -> S3Store:
     address = StoreAddress(endpoint, f"contract-{uuid.uuid4().hex}")
-    client = _client(endpoint)
+    client = cached_client(endpoint)
     client.create_bucket(Bucket=address.bucket)
-    store = S3Store(client, address)
+    return S3Store(client, address)
+
+
+@contextmanager
+def _emptied(store: S3Store) -> Iterator[S3Store]:
     yield store
     store.delete(entry.key for entry in store.list(""))
-    client.delete_bucket(Bucket=address.bucket)
 
 
 @cache
-def _client(endpoint: str) -> S3Client:
+def cached_client(endpoint: str, attempts: int = ATTEMPTS) -> S3Client:
+    """Make the client of a server once for all tests: that takes a third of a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", os.environ.get("CLOUDQ_TEST_ACCESS_KEY", "testing"))
         patch.setenv("AWS_SECRET_ACCESS_KEY", os.environ.get("CLOUDQ_TEST_SECRET_KEY", "testing"))
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.delenv("AWS_PROFILE", raising=False)
-        return make_client(StoreAddress(endpoint, ""))
+        return make_client(StoreAddress(endpoint, ""), attempts=attempts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Optional
 
@@ -10,7 +11,6 @@ from cloudq.errors import CommandError
 from cloudq.process import run
 
 _PROC = Path("/proc")
-_BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 
 
 def birth_of(pid: int) -> Optional[str]:
@@ -19,16 +19,24 @@ def birth_of(pid: int) -> Optional[str]:
     On Linux: the boot, and the start in ticks since then (field 22 of /proc/PID/stat, see proc(5)).
     A process that has ended and is only waited for (state Z) is dead.
     """
-    if not _BOOT_ID.exists():
+    boot = _boot()
+    if boot is None:
         return _birth_by_ps(pid)
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-        boot = _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return None
     # The second field is the program's name in parentheses and may contain anything.
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else f"{boot} {fields[18]}"
+
+
+@lru_cache(maxsize=1)
+def _boot() -> Optional[str]:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def _birth_by_ps(pid: int) -> Optional[str]:

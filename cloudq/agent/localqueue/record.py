@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
 from cloudq.job import ArrayRange
@@ -77,18 +77,18 @@ class End:
 
 
 def task_status(
-    start: Optional[Start], end: Optional[End], cancelled: Optional[datetime], alive: Callable[[Start], bool]
+    start: Optional[Start], end: Optional[End], cancelled: Optional[datetime], *, alive: bool
 ) -> NativeStatus:
     """Say how a task stands by what is written down about it.
 
     Args:
         cancelled: When its job was cancelled.
-        alive: Whether a process of the task is alive.
+        alive: Whether a process of the task lives.
     """
     started = start.started if start else None
     if end:
         return NativeStatus(end.state, end.exit_code, end.signal, end.reason, started, end.finished)
-    if start and alive(start):
+    if start and alive:
         return NativeStatus(NativeState.RUNNING, started=started)
     if start:
         return NativeStatus(NativeState.FAILED, reason=LOST, started=started)

@@ -43,6 +43,7 @@ class Spool:
         self.root = root
         self.log = root / "supervisor.log"
         self.lock = root / "supervisor.lock"
+        self.supervisor_pid = root / "supervisor.pid"
         self.wake_pipe = root / "wake"
         self._slots = root / "slots"
         self._jobs = root / "jobs"
@@ -171,10 +172,12 @@ class Spool:
 
     def status(self, job_id: int, task_id: Optional[int]) -> NativeStatus:
         """Say how a task stands."""
-        start, cancelled = self.start(job_id, task_id), self.cancelled(job_id)
-        alive = start is not None and has_process(start)
-        # The end is read last: a task that is not alive has written it before.
-        return task_status(start, self.end(job_id, task_id), cancelled, lambda _: alive)
+        end, start = self.end(job_id, task_id), self.start(job_id, task_id)
+        alive = start is not None and end is None and has_process(start)
+        if end is None and not alive:
+            end = self.end(job_id, task_id)  # again: it may have been written before its process went
+        cancelled = None if start else self.cancelled(job_id)
+        return task_status(start, end, cancelled, alive=alive)
 
     def statuses(self, job_id: int) -> TaskStatuses:
         """Say how all tasks of a job stand.

@@ -28,7 +28,7 @@ FIND_ACCOUNT_FORMAT = "JobID,Comment,WorkDir"
 """The same three fields from squeue and sacct: id, comment, working directory."""
 
 _NO_TASK = "N/A"
-_ACCOUNT_ID = re.compile(r"(\d+)(?:_(\d+)|_\[(.+)\])?\Z")
+_ACCOUNT_ID = re.compile(r"(\d+)(?:_(\d+)|_\[(.+)\]|\+0)?\Z")
 _EXIT_CODE = re.compile(r"(\d+)(?::(\d+))?\Z")
 _FOUND = re.compile(r"(\d+)[^|]*\|(.*)\Z")
 _NO_COMMENT = ("(null)", "")
@@ -77,8 +77,8 @@ def parse_account(output: str) -> Snapshot:
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
     for job, state, code, started, finished, limit, nodes, reason in _records(output, 8):
-        if "+" in job:  # a further component of a heterogeneous job: the first one speaks for it
-            continue
+        if "+" in job and not job.endswith("+0"):
+            continue  # a further component of a heterogeneous job: the first one speaks for it
         # A job that started before sacct had heard of it stays PENDING there for seconds, but has a start.
         word = "RUNNING" if state == "PENDING" and parse_time(started) else state
         exit_code, signal = _exit_code(code)

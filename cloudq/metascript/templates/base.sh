@@ -19,12 +19,12 @@ export {{ variable }}
 {% endfor %}
 {% endfor %}
 
-{% include "status.sh" %}
+{% include "parts/status.sh" %}
 
 cd {{ placement.work_dir | quote }} || exit
 {% block modules %}
 
-{% include "modules.sh" %}
+{% include "parts/modules.sh" %}
 {% endblock %}
 
 {% include "containers/" ~ system.container_runtime ~ ".sh" %}
@@ -33,7 +33,7 @@ cq_container_run() {
     cloudq_container_run "$@"
 }
 
-{% include "copy.sh" %}
+{% include "parts/copy.sh" %}
 
 # The meta script from its first command on.
-{{ body }}
+{{ body -}}

@@ -50,8 +50,11 @@ cloudq_container_run() {
         echo "cloudq_container_run: expected IMAGE COMMAND..., got $# arguments" >&2
         return 2
     fi
-    singularity exec \
-        --bind /home/me/.cloudq/jobs/1f/work --bind "$PWD" --pwd "$PWD" "$@"
+    case $PWD/ in
+        /home/me/.cloudq/jobs/1f/work/*) ;;
+        *) set -- --bind "$PWD" "$@" ;;
+    esac
+    singularity exec --bind /home/me/.cloudq/jobs/1f/work --pwd "$PWD" "$@"
 }
 
 cq_container_run() {

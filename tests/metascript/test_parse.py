@@ -308,7 +308,8 @@ SHELLS = "bash, dash, ksh, sh, zsh"
         ),
         pytest.param(
             "#$ other_opts: --a 'b",
-            'job.sh:1: other_opts: a quote or a final backslash is not closed (No closing quotation) in "--a \'b"',
+            "job.sh:1: other_opts: a quote or a final backslash is not closed (No closing quotation) "
+            'in "--a \'b"',
             id="open quote",
         ),
         pytest.param(
@@ -342,12 +343,14 @@ SHELLS = "bash, dash, ksh, sh, zsh"
         ),
         pytest.param(
             "#$ container_image: path=docker://a",
-            "job.sh:1: container_image: the variable PATH has a meaning already: expected another name than 'path'",
+            "job.sh:1: container_image: the variable PATH has a meaning already: "
+            "expected another name than 'path'",
             id="taken variable",
         ),
         pytest.param(
             "#$ container_img: a.sif\n#$ container_image: img0=b.sif",
-            "job.sh:2: container_image: another image has the variable CONTAINER_IMG0 already: expected another name",
+            "job.sh:2: container_image: another image has the variable CONTAINER_IMG0 already: "
+            "expected another name",
             id="variable used twice",
         ),
         pytest.param(
@@ -362,8 +365,8 @@ SHELLS = "bash, dash, ksh, sh, zsh"
         ),
         pytest.param(
             "#!/usr/bin/env -S python3 -u\n",
-            f"job.sh:1: a meta script is a shell script, expected one of {SHELLS} in the '#!' line, got 'python3': "
-            "call it from a shell script, or submit it for one system with --submit_to",
+            f"job.sh:1: a meta script is a shell script, expected one of {SHELLS} in the '#!' line, "
+            "got 'python3': call it from a shell script, or submit it for one system with --submit_to",
             id="interpreter",
         ),
         pytest.param(

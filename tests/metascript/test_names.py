@@ -39,12 +39,14 @@ def test_defined_names_pass(head: str) -> None:
         ),
         pytest.param(
             "#$ run_on: other\n#$ resource: r1",
-            "job.sh:2: resource: section [r1] of the resource file has no value for system other (it has: abci)",
+            "job.sh:2: resource: section [r1] of the resource file has no value "
+            "for system other (it has: abci)",
             id="no line for the system",
         ),
         pytest.param(
             "#$ run_on: demo\n#$ project: p1",
-            "job.sh:2: project: section [p1] of the project file has no value for system demo (it has: abci, demo)",
+            "job.sh:2: project: section [p1] of the project file has no value "
+            "for system demo (it has: abci, demo)",
             id="line without a value",
         ),
     ],

@@ -1,6 +1,7 @@
 {#-
 Writes the exit status as one line, in one step. A script that sets its own EXIT trap, or ends by
-`exec`, leaves no file: the scheduler's own record then counts.
+`exec`, leaves no file: the scheduler's own record then counts. So does one for zsh that `set -e` or
+`set -u` ends within a function (seen with 5.9).
 A shell that a signal ends may skip the EXIT trap (dash) or run it with the status of the command
 before (bash), hence the other traps; the numbers are those of signal(7).
 ksh93 runs the EXIT trap after a fatal error with the status of the command before, so that its 0 is

@@ -6,12 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
-from conftest import Translate
 
 from cloudq.system import System
+from tests.metascript.conftest import Translate
 
 ACCOUNT = "cqtest"
 SLURM = System(name="slurm1", scheduler="slurm")
@@ -24,20 +23,12 @@ pytestmark = [
 ]
 
 
-def held_job(script: Path) -> str:
+def held_job(script: str) -> str:
     """Submit and hold a job, cancel it, and return what Slurm knew of it."""
-    command = [
-        "runuser",
-        "-u",
-        ACCOUNT,
-        "--",
-        "sbatch",
-        "--parsable",
-        "--hold",
-        "--output=/dev/null",
-        str(script),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
+    command = ["runuser", "-u", ACCOUNT, "--", "sbatch", "--parsable", "--hold", "--output=/dev/null"]
+    done = subprocess.run(
+        command, input=script, capture_output=True, text=True, cwd="/", timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     shown = subprocess.run(
@@ -47,21 +38,11 @@ def held_job(script: Path) -> str:
     return shown
 
 
-def test_sbatch_reads_hard_words_as_they_were_meant(translated: Translate, tmp_path: Path) -> None:
+def test_sbatch_reads_hard_words_as_they_were_meant(translated: Translate) -> None:
     quoted = HARD.replace("\\", "\\\\").replace('"', '\\"')
-    script = tmp_path / "job.sh"
-    script.write_text(
-        translated(
-            f'#!/bin/sh\n#$ other_opts: --comment "{quoted}" -J "a \\"b\\"" --nice 5 --requeue\n'
-            "#SBATCH --begin=now+1hour\n#$ walltime: 1-02:03:00\ntrue\n",
-            SLURM,
-        ),
-        encoding="utf-8",
-    )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    shown = held_job(script)
-    assert re.findall(r"^\s*(?:JobId=\d+ )?(Comment|JobName)=(.*?) ?$", shown, re.MULTILINE) == [
+    head = f'#$ other_opts: --comment "{quoted}" -J "a \\"b\\"" --nice 5 --requeue\n#$ walltime: 1-02:03:00\n'
+    shown = held_job(translated(f"#!/bin/sh\n{head}#SBATCH --begin=now+1hour\ntrue\n", SLURM))
+    assert re.findall(r"^(?:JobId=\d+ |\s*)(Comment|JobName)=(.*?) ?$", shown, re.MULTILINE) == [
         ("JobName", 'a "b"'),
         ("Comment", HARD),
     ]

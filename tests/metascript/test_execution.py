@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import DEMO, Execute, Translate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudq.metascript import Placement
+from tests.metascript.conftest import DEMO, Execute, Translate
 
-SHELLS = ["sh", "dash", "bash", "bash --posix", "bash -eu", "dash -eu", "zsh", "ksh", "mksh"]
+SHELLS = ["sh", "sh -eu", "bash", "bash -eu", "zsh", "ksh", "mksh"]
 LINE = st.text(st.characters(min_codepoint=33, exclude_categories=["C", "Z"]), min_size=1, max_size=30)
 
 
@@ -59,7 +59,7 @@ def path_with(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
         pytest.param("umask 777\nexit 3\n", 3, id="umask"),
         pytest.param("exec >&- 2>&-\nexit 15\n", 15, id="closes its output"),
         pytest.param("mv() { :; }\nprintf() { :; }\nexit 12\n", 12, id="functions of the same names"),
-        pytest.param("(exit 3)\nsh -c 'exit 5'\n", 5, id="children"),
+        pytest.param("(exit 3) || sh -c 'exit 5'\n", 5, id="children"),
         pytest.param("kill -TERM $$\nsleep 5\n", 143, id="SIGTERM"),
         pytest.param("kill -USR1 $$\nsleep 5\n", 138, id="SIGUSR1"),
     ],
@@ -68,8 +68,9 @@ def test_the_exit_status_is_kept_and_recorded(
     translated: Translate, execute: Execute, shell: str, body: str, status: int
 ) -> None:
     ended = execute(translated(f"#$ run_on: demo\n{body}"), shell)
-    recorded = None if status == 0 and shell == "ksh" else f"{status}\n"
-    assert (ended.status, ended.recorded, ended.stdout) == (status, recorded, "")
+    assert (ended.status, ended.stdout) == (status, "")
+    # A success of ksh93 (not of mksh) is left to the scheduler's record: see parts/status.sh.
+    assert ended.recorded in ([None, "0\n"] if shell == "ksh" and status == 0 else [f"{status}\n"])
 
 
 def test_a_fatal_error_of_the_shell_is_not_recorded_as_success(
@@ -102,7 +103,7 @@ def test_a_status_file_that_cannot_be_written_changes_no_exit_status(
     (Path(placement.status_file) / "full").touch()
     Path(placement.status_file + ".part").mkdir()
     script = translated("set -e\nexit 4\n")
-    assert subprocess.run(["bash", "-c", script], capture_output=True).returncode == 4
+    assert subprocess.run(["bash", "-c", script], capture_output=True, check=False).returncode == 4
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
@@ -110,7 +111,7 @@ def test_a_signal_to_the_job_is_recorded(
     translated: Translate, tmp_path: Path, placement: Placement, shell: str, name: str
 ) -> None:
     path = tmp_path / "translated.sh"
-    path.write_text(translated("echo started\nsleep 20\necho not reached\n"))
+    path.write_text(translated("sh -c 'echo started; exec sleep 20'\necho not reached\n"))
     number = signal.Signals[f"SIG{name}"]
     with subprocess.Popen(
         [*shell.split(), str(path)],
@@ -195,19 +196,19 @@ if {name} "$CONTAINER_IMG0" python 'two words' '' '*' "it's" '$HOME' -- '--x=;';
     script = translated(body, replace(DEMO, container_runtime="apptainer"))
     ended = execute(script, shell, {**path_with("apptainer"), "FAKE_STATUS": "9"})
     work_dir = placement.work_dir
-    options = [
-        "exec",
-        "--bind",
-        work_dir,
-        "--bind",
-        f"{work_dir}/sub",
-        "--pwd",
-        f"{work_dir}/sub",
-        "docker://a",
-    ]
+    options = ["exec", "--bind", work_dir, "--pwd", f"{work_dir}/sub", "docker://a"]
     words = ["apptainer", *options, "python", "two words", "", "*", "it's", "$HOME", "--", "--x=;"]
     assert ended.stdout == "".join(f"<{word}>\n" for word in words)
     assert ended.status == 9
+
+
+def test_a_container_also_sees_a_directory_outside_the_working_directory(
+    translated: Translate, execute: Execute, path_with: Callable[..., dict[str, str]], placement: Placement
+) -> None:
+    script = translated("cd /\ncq_container_run a.sif true\n", replace(DEMO, container_runtime="apptainer"))
+    words = f"--bind|{placement.work_dir}|--pwd|/|--bind|/|a.sif|true".split("|")
+    ended = execute(script, environment=path_with("apptainer"))
+    assert ended.stdout == "".join(f"<{word}>\n" for word in ["apptainer", "exec", *words])
 
 
 def test_without_a_container_runtime_the_function_says_so(translated: Translate, execute: Execute) -> None:
@@ -266,14 +267,13 @@ def test_the_copy_function_calls_aws_with_these_words(
     translated: Translate,
     execute: Execute,
     path_with: Callable[..., dict[str, str]],
-    shell: str,
     arguments: str,
     words: str,
 ) -> None:
     # The stand-in knows one folder in the bucket, as `aws s3 ls` tells by its status.
     listing = 'case "$*" in *" ls s3://b/folder/") exit 0 ;; *" ls "*) exit 1 ;; esac'
     ended = execute(
-        translated(f"touch file; mkdir folder\ncq_cs_cp {arguments}\n"), shell, path_with("aws", listing)
+        translated(f"touch file; mkdir folder\ncq_cs_cp {arguments}\n"), "sh", path_with("aws", listing)
     )
     assert ended.stdout.replace("<", "").replace(">", "").split() == ["aws", *words.split()]
     assert ended.status == 0

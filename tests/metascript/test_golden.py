@@ -65,7 +65,7 @@ def test_each_golden_file_belongs_to_an_example() -> None:
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.sh")), ids=lambda path: path.name)
 @pytest.mark.parametrize("shell", ["bash", "sh"])
 def test_a_shell_reads_a_golden_file_without_complaint(path: Path, shell: str) -> None:
-    done = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True)
+    done = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -74,5 +74,5 @@ def test_a_shell_reads_a_golden_file_without_complaint(path: Path, shell: str) -
 def test_shellcheck_finds_nothing(folder: Path) -> None:
     # SC2317: functions that a script does not use. SC2154: variables that the translation sets.
     command = ["shellcheck", "--exclude=SC2317,SC2154", *map(str, sorted(folder.glob("*.sh")))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,0 +1,195 @@
+"""Slurm's commands, and what their short answers mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloudq.agent.schedulers.base import Submission
+from cloudq.agent.schedulers.slurm import IDS_PER_COMMAND, Slurm
+from cloudq.errors import InputError, SchedulerOutputError
+from cloudq.job import ArrayRange
+from tests.agent.schedulers.samples import slurm_sample
+
+WORK_DIR = Path("/home/u/w/0123456789ab")
+SUBMISSION = Submission(
+    script=WORK_DIR / "job.sh",
+    work_dir=WORK_DIR,
+    stdout=WORK_DIR / "stdout",
+    stderr=WORK_DIR / "stderr",
+    tag="cq-0123456789ab-1",
+    name="job.sh",
+)
+
+
+def test_a_job_is_submitted_with_its_tag_directory_and_logs() -> None:
+    assert Slurm().submit_command(SUBMISSION) == [
+        "sbatch",
+        "--parsable",
+        "--comment=cq-0123456789ab-1",
+        "--chdir=/home/u/w/0123456789ab",
+        "--output=/home/u/w/0123456789ab/stdout",
+        "--error=/home/u/w/0123456789ab/stderr",
+        "/home/u/w/0123456789ab/job.sh",
+    ]
+
+
+def test_options_of_the_user_come_before_those_of_cloudq_so_that_these_win() -> None:
+    command = Slurm().submit_command(replace(SUBMISSION, options=("--output=x", "-p", "main")))
+    assert command[2:5] == ["--output=x", "-p", "main"]
+    assert "--output=/home/u/w/0123456789ab/stdout" in command[5:]
+
+
+def test_an_array_has_a_range_and_logs_with_the_whole_task_id() -> None:
+    command = Slurm().submit_command(replace(SUBMISSION, array_range=ArrayRange.parse("1-9:4,100%2")))
+    assert "--array=1-9:4,100%2" in command
+    assert f"--output={WORK_DIR}/stdout.%a" in command
+    assert f"--error={WORK_DIR}/stderr.%a" in command
+
+
+def test_a_percent_sign_in_a_path_is_no_pattern() -> None:
+    command = Slurm().submit_command(replace(SUBMISSION, stdout=Path("/w/50%a/stdout")))
+    assert "--output=/w/50%%a/stdout" in command
+
+
+def test_a_log_path_with_a_backslash_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot write logs to a path with a backslash"):
+        Slurm().submit_command(replace(SUBMISSION, stdout=Path("/w/a\\b/stdout")))
+
+
+@pytest.mark.parametrize(
+    ("output", "native_id"),
+    [
+        pytest.param(slurm_sample("sbatch-parsable.stdout"), "1", id="a job"),
+        pytest.param(slurm_sample("sbatch-parsable-array.stdout"), "3", id="an array"),
+        pytest.param("123;cluster2\n", "123", id="one of several clusters"),
+        pytest.param("Your balance: 10\n123\n", "123", id="after a line of a plugin"),
+    ],
+)
+def test_sbatch_tells_the_native_id(output: str, native_id: str) -> None:
+    assert Slurm().parse_submit(output) == native_id
+
+
+@pytest.mark.parametrize("output", ["", "\n", slurm_sample("sbatch-plain.stdout"), "12x\n"])
+def test_an_answer_of_sbatch_without_an_id_is_an_error(output: str) -> None:
+    with pytest.raises(SchedulerOutputError, match="sbatch: expected a job id, got "):
+        Slurm().parse_submit(output)
+
+
+def test_the_configuration_tells_whether_there_is_accounting() -> None:
+    config = slurm_sample("scontrol-show-config.stdout")
+    without = config.replace("accounting_storage/slurmdbd", "accounting_storage/none")
+    assert Slurm().probed(config) == Slurm(accounting=True)
+    assert Slurm(accounting=True).probed(without) == Slurm(accounting=False)
+
+
+def test_a_configuration_that_does_not_tell_is_an_error() -> None:
+    with pytest.raises(SchedulerOutputError, match="expected a line AccountingStorageType"):
+        Slurm().probed("Slurm is down\n")
+
+
+def test_one_command_polls_all_jobs_of_the_user() -> None:
+    command = Slurm().poll_command(["12", "13"])
+    assert command[0] == "squeue"
+    assert command[command.index("-j") + 1] == "12,13"
+    assert {"-h", "-r", "--me"} <= set(command)
+
+
+def test_a_poll_for_very_many_jobs_does_not_name_them() -> None:
+    command = Slurm().poll_command([str(number) for number in range(IDS_PER_COMMAND + 1)])
+    assert "-j" not in command
+
+
+def test_with_accounting_sacct_tells_how_jobs_ended() -> None:
+    (command,) = Slurm(accounting=True).detail_commands(["12", "13"])
+    assert "sacct" in command
+    assert command[command.index("-j") + 1] == "12,13"
+
+
+def test_without_accounting_squeue_tells_how_jobs_ended() -> None:
+    (command,) = Slurm().detail_commands(["12", "13"])
+    assert "squeue" in command
+    assert command[command.index("-t") + 1] == "all"
+
+
+def test_details_of_very_many_jobs_are_asked_for_in_several_commands() -> None:
+    ids = [str(number) for number in range(2 * IDS_PER_COMMAND + 1)]
+    commands = Slurm(accounting=True).detail_commands(ids)
+    assert [command[command.index("-j") + 1].split(",") for command in commands] == [
+        ids[:IDS_PER_COMMAND],
+        ids[IDS_PER_COMMAND : 2 * IDS_PER_COMMAND],
+        ids[2 * IDS_PER_COMMAND :],
+    ]
+
+
+def test_accounts_are_searched_for_a_tag_only_where_there_are_any() -> None:
+    assert [command[0] for command in Slurm().find_commands("t", WORK_DIR)] == ["squeue"]
+    with_accounts = Slurm(accounting=True).find_commands("t", WORK_DIR)
+    assert [command[0] for command in with_accounts] == ["squeue", "sacct"]
+
+
+def test_a_job_is_cancelled_by_its_native_id() -> None:
+    assert Slurm().cancel_command("12") == ["scancel", "12"]
+
+
+@pytest.mark.parametrize("name", ["squeue-unknown-job.stderr", "scancel-v-unknown-job.stderr"])
+def test_an_unknown_job_is_recognised(name: str) -> None:
+    assert Slurm().is_unknown_job(slurm_sample(name))
+
+
+def test_a_controller_that_is_down_does_not_make_a_job_unknown() -> None:
+    assert not Slurm().is_unknown_job(slurm_sample("squeue-controller-down.stderr"))
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        pytest.param(slurm_sample("sbatch-controller-down.stderr"), id="controller down"),
+        pytest.param(
+            "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n",
+            id="controller slow",
+        ),
+        pytest.param(
+            "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n", id="table full"
+        ),
+        pytest.param(
+            "sbatch: error: AssocMaxSubmitJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+            "(job submit limit, user's size and/or time limits)\n",
+            id="too many of the user's jobs",
+        ),
+    ],
+)
+def test_a_refusal_that_may_pass_is_temporary(stderr: str) -> None:
+    assert Slurm().is_temporary(stderr)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "array-too-large",
+        "bad-dependency",
+        "bad-gres",
+        "bad-time",
+        "invalid-feature",
+        "invalid-partition",
+        "no-input",
+        "script-missing",
+        "script-without-shebang",
+        "too-much-memory",
+        "unknown-option",
+    ],
+)
+def test_a_refusal_for_what_is_asked_is_final(name: str) -> None:
+    assert not Slurm().is_temporary(slurm_sample(f"sbatch-error-{name}.stderr"))
+
+
+def test_a_job_that_may_be_too_large_for_ever_is_refused_finally() -> None:
+    stderr = (
+        "sbatch: error: QOSMaxCpuPerJobLimit\n"
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+        "(job submit limit, user's size and/or time limits)\n"
+    )
+    assert not Slurm().is_temporary(stderr)

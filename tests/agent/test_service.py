@@ -1,0 +1,174 @@
+"""The agent as a process: `cloudqd` in its forms, on a directory store and this host's own queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cloudq.bundle import Bundles
+from cloudq.job import Job, JobKind, JobState, new_job_id
+from cloudq.store import StoreAddress, open_store
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="agents run on POSIX systems")
+
+PROGRAM = [sys.executable, "-c", "from cloudq.agent.cli import main; main(prog_name='cloudqd')"]
+
+
+@dataclass
+class Host:
+    """A home folder with an agent's configuration."""
+
+    home: Path
+
+    @property
+    def bundles(self) -> Bundles:
+        return Bundles(open_store(StoreAddress(f"file://{self.home}/store", "bucket")))
+
+    @property
+    def log(self) -> Path:
+        return self.home / "cloudq" / "cloudqd.log"
+
+    def cloudqd(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *options],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, *options], env=self._environment, stderr=subprocess.PIPE, text=True
+        )
+
+    def submit(self, script: bytes) -> Job:
+        job = Job(new_job_id(), "job.sh", JobKind.LOCAL, submit_to="demo")
+        self.bundles.write(job.id, job.name, script)
+        job = self.bundles.create(job).job
+        self.bundles.notify(job)
+        return job
+
+    def state(self, job: Job) -> JobState:
+        return self.bundles.load(job.id).job.state
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        folder = str(Path(__file__).resolve().parents[2])
+        return {**os.environ, "HOME": str(self.home), "PYTHONPATH": folder}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path)
+    (tmp_path / "store").mkdir()
+    written = host.cloudqd(
+        *("init", "--name", "demo", "--type", "local", "--endpoint-url", f"file://{tmp_path}/store"),
+        *("--bucket", "bucket", "--daemon-interval", "1", "--directory", str(tmp_path / "cloudq")),
+    )
+    assert written.returncode == 0, written.stderr
+    yield host
+    host.cloudqd("stop")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited 30 s in vain"
+        time.sleep(0.05)
+
+
+def test_one_pass_takes_a_job_and_the_next_ends_it(host: Host) -> None:
+    job = host.submit(b"#!/bin/sh\necho done > result\n")
+    done = host.cloudqd()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Agent succeeded.\n", "")
+    assert host.state(job) is not JobState.INIT
+    _wait_until(lambda: host.cloudqd().returncode == 0 and host.state(job) is JobState.DONE)
+    assert host.bundles.presence("demo") is not None
+
+
+def test_a_daemon_detaches_runs_a_job_and_is_stopped(host: Host) -> None:
+    """Defect 98."""
+    assert host.cloudqd("--daemon").returncode == 0
+    _wait_until(lambda: host.cloudqd("status").returncode == 0)
+    job = host.submit(b"#!/bin/sh\nexit 7\n")
+    _wait_until(lambda: host.state(job) is JobState.ERROR)
+    assert host.bundles.load(job.id).job.error == "exit 7"
+    pid = json.loads((host.home / "cloudq/demo.pid").read_text())["pid"]
+    stopped = host.cloudqd("stop")
+    assert stopped.stdout == f"Agent demo (pid {pid}) has stopped.\n"
+    assert host.cloudqd("status").returncode == 1
+    presence = host.bundles.presence("demo")
+    assert presence is not None
+    assert presence.stopped
+
+
+def test_a_second_agent_of_the_name_is_refused(host: Host) -> None:
+    """Defect 98: there is a lock against a second one."""
+    host.cloudqd("--daemon")
+    _wait_until(lambda: host.cloudqd("status").returncode == 0)
+    pid = json.loads((host.home / "cloudq/demo.pid").read_text())["pid"]
+    for options in (["--daemon"], ["--foreground"], []):
+        refused = host.cloudqd(*options)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"Error: agent demo is running already: pid {pid} on ")
+
+
+def test_a_foreground_agent_ends_on_sigterm_and_leaves_the_job_running(host: Host) -> None:
+    agent = host.start("--foreground")
+    job = host.submit(b"#!/bin/sh\nwhile ! test -e stop; do sleep 0.1; done\n")
+    _wait_until(lambda: host.state(job) is JobState.RUN)
+    agent.send_signal(signal.SIGTERM)
+    begin = time.monotonic()
+    assert agent.wait(timeout=20) == 0
+    assert time.monotonic() - begin < 12
+    work_dir = Path(host.bundles.load(job.id).job.work_dir)
+    (work_dir / "stop").touch()
+    again = host.start("--foreground")
+    _wait_until(lambda: host.state(job) is JobState.DONE)
+    again.terminate()
+    again.wait(timeout=20)
+
+
+def test_sighup_reopens_the_log_and_a_restart_keeps_it(host: Host) -> None:
+    """Defect 95: the log is never begun anew by itself."""
+    agent = host.start("--foreground")
+    _wait_until(lambda: host.log.exists() and host.log.stat().st_size > 0)
+    moved = host.log.with_suffix(".old")
+    host.log.rename(moved)
+    agent.send_signal(signal.SIGHUP)
+    _wait_until(host.log.exists)
+    agent.terminate()
+    agent.wait(timeout=20)
+    first = host.log.read_text()
+    assert "stopped" in first
+    host.cloudqd()
+    assert host.log.read_text().startswith(first)
+    assert host.log.stat().st_mode & 0o077 == 0
+
+
+def test_an_unknown_type_of_scheduler_is_one_line(host: Host) -> None:
+    config = host.home / ".cloudq/agent/config.ini"
+    config.write_text(config.read_text().replace("type = local", "type = lsf"))
+    refused = host.cloudqd("--daemon")
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: {config}: [agent] type: expected one of local, slurm, got 'lsf'\n"
+
+
+def test_a_store_that_is_away_is_one_line_and_status_4(host: Host) -> None:
+    (host.home / "store").rmdir()
+    refused = host.cloudqd("--daemon")
+    assert refused.returncode == 4
+    assert refused.stderr.count("\n") <= 2
+    assert "no such directory" in refused.stderr

@@ -1,0 +1,189 @@
+"""What comes out of a bundle, and where it lands."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cloudq.archive import pack
+from cloudq.bundle import Bundles
+from cloudq.client.stageout import stage_out
+from cloudq.errors import ArchiveError, InputError
+from cloudq.job import JobState
+from tests.client.conftest import put_done_job, put_job
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "a1"
+
+
+def put_output(bundles: Bundles, **files: bytes) -> None:
+    """Store an `output.zip`; in names `__` stands for a dot, `_S_` for a slash."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("__", ".").replace("_S_", "/"), data)
+    bundles.write("a1", "output.zip", buffer.getvalue())
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_outputs_are_unpacked_and_logs_stored_beside_them(bundles: Bundles, folder: Path) -> None:
+    """Defect 54: output.zip stayed packed, and inputs were fetched again."""
+    put_done_job(bundles)
+    put_output(bundles, job__sh=b"#!/bin/sh", result=b"42", sub_S_x=b"x")
+    for name in ("job.sh", "project", "resource", "input.zip", "stdout", "stderr", "cancel", "live/stdout/0"):
+        bundles.write("a1", name, name.encode())
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {
+        "job.sh": b"#!/bin/sh",
+        "result": b"42",
+        "sub/x": b"x",
+        "stdout": b"stdout",
+        "stderr": b"stderr",
+    }
+
+
+def test_logs_of_tasks_keep_their_names(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    for name in ("stdout.1", "stdout.12", "stderr.1"):
+        bundles.write("a1", name, name.encode())
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {name: name.encode() for name in ("stdout.1", "stdout.12", "stderr.1")}
+
+
+def test_a_jobs_own_file_keeps_the_name_of_a_log(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, stdout=b"the job's", stderr__3=b"the job's", stderr_S_=b"")
+    for name in ("stdout", "stderr", "stderr.3"):
+        bundles.write("a1", name, b"log")
+    for _ in range(2):
+        stage_out(bundles, "a1", folder)
+        assert found(folder) == {
+            "stdout": b"the job's",
+            "stdout.log": b"log",
+            "stderr.3": b"the job's",
+            "stderr.log": b"log",
+            "stderr.log.3": b"log",
+        }
+
+
+def test_a_log_is_never_written_through_a_link_of_the_job(
+    bundles: Bundles, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "work/stdout").symlink_to(tmp_path / "victim")
+    pack(tmp_path / "work", tmp_path / "output.zip")
+    bundles.upload("a1", "output.zip", tmp_path / "output.zip")
+    bundles.write("a1", "stdout", b"log")
+    for token in ("c", ""):
+        put_done_job(bundles, claim_token=token)
+        stage_out(bundles, "a1", folder)
+        assert (tmp_path / "victim").read_text() == "untouched"
+
+
+def test_early_copies_of_logs_that_1_2_packs_are_replaced(bundles: Bundles, folder: Path) -> None:
+    """Defect 18: output.zip of 1.2 has the logs as of the previous upload."""
+    put_done_job(bundles, claim_token="")
+    put_output(bundles, stdout=b"first", result=b"42")
+    bundles.write("a1", "stdout", b"first and last")
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {"stdout": b"first and last", "result": b"42"}
+
+
+@pytest.mark.parametrize("state", [JobState.ERROR, JobState.TIMEOUT, JobState.DELETED], ids=str)
+def test_without_outputs_there_are_scripts_and_logs(bundles: Bundles, folder: Path, state: JobState) -> None:
+    put_done_job(bundles, state=state, claim_token="")
+    for name in ("job.sh", "job_local.sh", "stdout"):
+        bundles.write("a1", name, name.encode())
+    stage_out(bundles, "a1", folder)
+    assert sorted(found(folder)) == ["job.sh", "job_local.sh", "stdout"]
+
+
+def test_of_a_running_job_there_is_what_is_there(
+    bundles: Bundles, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_job(bundles, state=JobState.RUN)
+    bundles.write("a1", "job.sh", b"#!/bin/sh")
+    bundles.write("a1", "live/stdout/000000000000000", b"one")
+    bundles.write("a1", "live/stdout/000000000000003", b"two")
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {"job.sh": b"#!/bin/sh", "stdout": b"onetwo"}
+    assert caplog.messages == ["job a1: RUN, not ended; fetching what is there so far"]
+
+
+def test_a_broken_manifest_is_no_hindrance(
+    bundles: Bundles, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundles.write("a1", "manifest.json", b"no JSON")
+    bundles.write("a1", "stdout", b"log")
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {"stdout": b"log"}
+    assert "no readable manifest" in caplog.text
+
+
+def test_packed_outputs_stay_packed_if_that_is_wanted(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, result=b"42")
+    bundles.write("a1", "job.sh", b"")
+    stage_out(bundles, "a1", folder, packed=True)
+    assert sorted(found(folder)) == ["job.sh", "output.zip"]
+    assert zipfile.ZipFile(folder / "output.zip").namelist() == ["result"]
+
+
+def test_further_objects_keep_their_folders(bundles: Bundles, folder: Path) -> None:
+    """Defect 53: keys were flattened and overwrote each other; a folder object stopped it."""
+    put_done_job(bundles)
+    put_output(bundles, same=b"of the job")
+    for name in ("a/x", "b/x", "same"):
+        bundles.write("a1", name, name.encode())
+    bundles.write("a1", "", b"")
+    bundles.write("a1", "a/", b"")
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {"a/x": b"a/x", "b/x": b"b/x", "same": b"of the job"}
+
+
+def test_an_object_whose_name_leads_out_is_not_fetched(
+    bundles: Bundles, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_done_job(bundles)
+    bundles.write("a1", "../evil", b"")
+    bundles.write("a1", "good", b"")
+    stage_out(bundles, "a1", folder)
+    assert sorted(path.name for path in folder.parent.rglob("*")) == ["a1", "good"]
+    assert "job a1: not fetched: ../evil: expected a name that stays inside the folder" in caplog.text
+
+
+def test_an_archive_that_leads_out_is_refused_with_advice(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, **{"../evil": b""})
+    with pytest.raises(ArchiveError, match=r"^\.\./evil: ") as refused:
+        stage_out(bundles, "a1", folder)
+    assert refused.value.hint == "`cloudqcli stageout --zip` leaves output.zip packed"
+    assert list(folder.iterdir()) == []
+    assert not (folder.parent / "evil").exists()
+
+
+def test_a_second_time_replaces_files_and_leaves_others(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, result=b"42")
+    folder.mkdir()
+    (folder / "result").write_bytes(b"an old one")
+    (folder / "mine").write_bytes(b"mine")
+    stage_out(bundles, "a1", folder)
+    stage_out(bundles, "a1", folder)
+    assert found(folder) == {"result": b"42", "mine": b"mine"}
+
+
+def test_a_file_in_place_of_the_folder_is_named(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    folder.write_text("")
+    with pytest.raises(InputError, match=f"^{folder}: exists, and is not a folder$"):
+        stage_out(bundles, "a1", folder)

@@ -1,0 +1,201 @@
+"""Configuration files: the keys of 1.2 and ours, defaults, and exact complaints."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cloudq.config import (
+    agent_config_file,
+    client_config_file,
+    load_agent_config,
+    load_client_config,
+)
+from cloudq.errors import ConfigError
+from cloudq.store import StoreAddress
+
+CLIENT_OF_1_2 = """\
+[default]
+name = your_system_name
+aws_profile = abci
+cloudq_endpoint_url = https://s3.abci.ai
+cloudq_bucket = cloudq
+log_level = INFO
+
+[client]
+resource_profile = resource.ini
+project_profile = project.ini
+"""
+AGENT_OF_1_2 = """\
+[default]
+name = ABCI
+aws_profile = default
+cloudq_endpoint_url = https://s3.abci.ai
+cloudq_bucket = cloudq
+log_level = INFO
+
+[agent]
+type = abci
+num_procs = 8
+daemon_interval = 5
+cloudq_directory = ~/.cloudq
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "project.ini").write_text("[p1]\nABCI = gaa5%x\n")
+    (tmp_path / "resource.ini").write_text("[r1]\nabci = rt_F\n")
+    return tmp_path / "config.ini"
+
+
+def changed(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
+def test_a_client_file_of_1_2_is_read(file: Path) -> None:
+    file.write_text(CLIENT_OF_1_2)
+    config = load_client_config(file)
+    assert config.store == StoreAddress("https://s3.abci.ai", "cloudq", "abci")
+    assert config.prefix == ""
+    assert config.projects["p1"]["abci"] == "gaa5%x"
+    assert config.resources["r1"]["abci"] == "rt_F"
+    assert config.project_file == file.parent / "project.ini"
+
+
+def test_an_agent_file_of_1_2_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    file.write_text(AGENT_OF_1_2)
+    config = load_agent_config(file)
+    assert (config.name, config.scheduler, config.workers) == ("ABCI", "abci", 8)
+    assert config.interval == timedelta(seconds=5)
+    assert config.directory == Path("/home/u/.cloudq")
+    assert config.any_delay == timedelta(0)
+
+
+def test_a_client_needs_nothing_but_a_bucket(file: Path) -> None:
+    file.write_text("[default]\ncloudq_bucket = b\n")
+    config = load_client_config(file)
+    assert config.store == StoreAddress("", "b", "default")
+    assert (config.project_file, config.resource_file, dict(config.projects)) == (None, None, {})
+    assert config.log_level == "INFO"
+
+
+@pytest.mark.parametrize(("text", "prefix"), [("a", "a/"), ("/a/b/", "a/b/"), ("", "")], ids=repr)
+def test_a_prefix_ends_in_a_slash(file: Path, text: str, prefix: str) -> None:
+    file.write_text(f"[default]\ncloudq_bucket = b\ncloudq_prefix = {text}\n")
+    assert load_client_config(file).prefix == prefix
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("cloudq_bucket = cloudq", "", "[default] cloudq_bucket: expected a value, got nothing"),
+        ("cloudq_bucket = cloudq", "cloudq_bucket =", "[default] cloudq_bucket: expected a value, got ''"),
+        (
+            "cloudq_bucket = cloudq",
+            "cloudq_bucket = a/b",
+            "[default] cloudq_bucket: expected the name of a bucket, got 'a/b'",
+        ),
+        (
+            "https://s3.abci.ai",
+            "s3.abci.ai",
+            "[default] cloudq_endpoint_url: expected https://…, http://…, file:///… or nothing (AWS), "
+            "got 's3.abci.ai'",
+        ),
+        (
+            "log_level = INFO",
+            "log_level = LOUD",
+            "[default] log_level: expected one of DEBUG, INFO, WARNING, ERROR, got 'LOUD'",
+        ),
+        (
+            "log_level = INFO",
+            "cloudq_prefix = a//b",
+            "[default] cloudq_prefix: expected a key prefix such as team/project, got 'a//b'",
+        ),
+        ("[default]\n", "[default\n", "not an INI file: "),
+        ("name = your", "name = %(your)", "not an INI file: "),
+        ("name = your_system_name", "name = 100%", "not an INI file: "),
+        ("name = your_system_name", "name = a\nname = b", "not an INI file: "),
+    ],
+    ids=str,
+)
+def test_a_fault_of_a_client_file_is_named(file: Path, old: str, new: str, complaint: str) -> None:
+    """Defect 58: configuration faults ended in a NameError."""
+    file.write_text(changed(CLIENT_OF_1_2, old, new))
+    with pytest.raises(ConfigError) as fault:
+        load_client_config(file)
+    assert str(fault.value).startswith(f"{file}: {complaint}")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "name = ABCI",
+            "name = any",
+            "[default] name: expected letters, digits, '.', '_' and '-', and not ANY",
+        ),
+        ("name = ABCI", "name = a b", "[default] name: expected letters"),
+        ("type = abci", "", "[agent] type: expected a value, got nothing"),
+        (
+            "num_procs = 8",
+            "num_procs = 0",
+            "[agent] num_procs: expected a whole number of at least 1, got '0'",
+        ),
+        ("num_procs = 8", "num_procs = many", "[agent] num_procs: expected a whole number"),
+        ("daemon_interval = 5", "daemon_interval = 0.5", "[agent] daemon_interval: expected a whole number"),
+        ("daemon_interval = 5", "any_delay = -1", "[agent] any_delay: expected a whole number of at least 0"),
+        (
+            "daemon_interval = 5",
+            "container_runtime = docker",
+            "[agent] container_runtime: expected one of none, apptainer, singularity, got 'docker'",
+        ),
+    ],
+    ids=str,
+)
+def test_a_fault_of_an_agent_file_is_named(file: Path, old: str, new: str, complaint: str) -> None:
+    file.write_text(changed(AGENT_OF_1_2, old, new))
+    with pytest.raises(ConfigError) as fault:
+        load_agent_config(file)
+    assert str(fault.value).startswith(f"{file}: {complaint}")
+
+
+def test_a_missing_file_comes_with_the_command_that_writes_it(file: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^no configuration file: {file}$") as fault:
+        load_client_config(file)
+    assert fault.value.hint == "`cloudqcli init` writes one; --config FILE names another"
+
+
+def test_a_file_that_is_no_text_is_named(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=f"^{file}: cannot be read as UTF-8 text"):
+        load_client_config(file)
+
+
+def test_a_missing_project_file_is_named(file: Path) -> None:
+    (file.parent / "project.ini").unlink()
+    file.write_text(CLIENT_OF_1_2)
+    with pytest.raises(ConfigError, match=r"project\.ini: cannot be read as UTF-8 text: .*No such file"):
+        load_client_config(file)
+
+
+def test_keys_ignore_case_and_percents_are_doubled(file: Path) -> None:
+    file.write_text("[default]\nCloudQ_Bucket = b%%c\n")
+    assert load_client_config(file).store.bucket == "b%c"
+
+
+def test_the_file_given_counts_then_the_variable_then_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDQ_CONFIG", "~/mine.ini")
+    assert client_config_file(Path("given.ini")) == Path("given.ini")
+    assert client_config_file() == tmp_path / "mine.ini"
+    monkeypatch.delenv("CLOUDQ_CONFIG")
+    assert client_config_file() == tmp_path / ".cloudq/client/config.ini"
+    assert agent_config_file() == tmp_path / ".cloudq/agent/config.ini"
