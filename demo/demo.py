@@ -191,9 +191,9 @@ def end_left_overs(shell: Shell) -> None:
 
 def make_bucket(url: str, environment: Mapping[str, str]) -> None:
     """Make the demo's bucket, as the administrator of a site would."""
-    import boto3
+    from boto3.session import Session
 
-    boto3.client(
+    Session().client(
         "s3",
         endpoint_url=url,
         region_name="us-east-1",

@@ -413,6 +413,25 @@ def test_what_is_no_archive_is_an_archive_error(archive: Path, target: Path, dat
         unpack(archive, target)
 
 
+def test_of_any_damage_comes_nothing_but_files_or_an_archive_error(
+    source: Path, archive: Path, target: Path
+) -> None:
+    (source / "text").write_bytes(b"line\n" * 50)
+    (source / "link").symlink_to("sub")
+    pack(source, archive)
+    whole = archive.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        archive.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        try:
+            unpack(archive, target)
+        except ArchiveError:
+            refused += 1
+        shutil.rmtree(target)
+    assert 0 < refused < len(whole)
+    assert names_below(archive.parent) == {b"a.zip", b"source", b"source/text", b"source/link"}
+
+
 def test_damaged_data_leaves_no_file(archive: Path, target: Path) -> None:
     write_zip(archive, (member("x"), b"precious data"))
     archive.write_bytes(archive.read_bytes().replace(b"precious", b"prexious"))

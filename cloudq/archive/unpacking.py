@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -75,6 +76,11 @@ def unpack(
                 _unpack_member(zip_file, member, folder)
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
         raise ArchiveError(f"{archive.name}: damaged, or of a kind that is not known: {error}") from error
+    except OSError as error:
+        # zipfile seeks to wherever a damaged archive says; faults of files that are written name the file.
+        if error.errno != errno.EINVAL or error.filename is not None:
+            raise
+        raise ArchiveError(f"{archive.name}: damaged: it points outside itself") from error
     for member in members:
         if member.is_folder and member.mode:
             (folder / member.name).chmod(member.mode & 0o755 | 0o700)

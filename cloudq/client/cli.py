@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Optional
 import click
 
 from cloudq.bundle import Bundles
-from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, report_error, version_option
+from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, version_option
+from cloudq.client.answering import for_each, print_bytes, print_json
 from cloudq.client.invocation import (
     all_ids,
     common_options,
@@ -28,7 +27,6 @@ from cloudq.client.invocation import (
     the_one,
 )
 from cloudq.config import load_client_config
-from cloudq.errors import CloudQError, NotFoundError, StoreError
 
 _EPILOG = (
     "Exit status: " + "; ".join(f"{status} {meaning}" for status, meaning in EXIT_STATUSES.items()) + "."
@@ -96,7 +94,7 @@ def submit(
     )
     job = submit_job(open_bundles(config), config, submission, now=_now())
     if as_json:
-        _print_json(program_members(job))
+        print_json(program_members(job))
     else:
         click.echo(job.id if parsable else f"Job ({job.id}) {job.name} has been submitted.")
 
@@ -112,7 +110,7 @@ def stat(*, job_id: Optional[str], id_option: Optional[str], as_json: bool) -> N
     bundles = open_configured()
     members = load_members(bundles, bundles.find(one_id(job_id, id_option)), for_programs=as_json)
     if as_json:
-        _print_json(members)
+        print_json(members)
     else:
         click.echo(render_members(members))
 
@@ -140,7 +138,7 @@ def log(
         for option, value in (("--error", error), ("--tid", tid), ("--id", job_id or id_option)):
             if value:
                 raise click.UsageError(f"Argument --agent: not allowed with argument {option}")
-        _print_bytes([logs.read_agent_log(open_configured(), agent), b"\n"], raw=raw)
+        print_bytes([logs.read_agent_log(open_configured(), agent), b"\n"], raw=raw)
         return
     bundles = open_configured()
     found_id = bundles.find(one_id(job_id, id_option))
@@ -150,7 +148,7 @@ def log(
     else:
         task_log = logs.find_task_log(bundles, found_id, stream, tid)
         blocks = chain(logs.read_log(bundles, found_id, task_log), [b"\n"])
-    _print_bytes(blocks, raw=raw)
+    print_bytes(blocks, raw=raw)
 
 
 @main.command()
@@ -166,7 +164,7 @@ def cancel(*, job_ids: tuple[str, ...], id_options: tuple[str, ...]) -> None:
         cancel_job(bundles, job_id)
         return f"Job ({job_id}) is canceled"
 
-    _for_each(bundles, all_ids(job_ids, id_options), act)
+    for_each(bundles, all_ids(job_ids, id_options), act)
 
 
 @main.command()
@@ -224,7 +222,7 @@ def delete(
         deletion.delete_job(bundles, job_id, force=force)
         return f"Job ({job_id}) is deleted."
 
-    _for_each(bundles, all_ids(job_ids, id_options), act)
+    for_each(bundles, all_ids(job_ids, id_options), act)
 
 
 def _delete_all(bundles: Bundles, *, ask: bool) -> None:
@@ -261,7 +259,7 @@ def _print_listing(*, final: bool, as_json: bool) -> None:
     jobs = [job for job in found.jobs if job.state.final == final]
     corrupted = f"The following jobs are corrupted: {', '.join(found.corrupted)}"
     if as_json:
-        _print_json([program_members(job) for job in jobs])
+        print_json([program_members(job) for job in jobs])
     else:
         click.echo(listing.render_final_jobs(jobs) if final else listing.render_open_jobs(jobs))
     if found.corrupted:
@@ -294,35 +292,3 @@ def init(*, force: bool, **given: Optional[str]) -> None:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _for_each(bundles: Bundles, beginnings: Iterable[str], act: Callable[[str], str]) -> None:
-    """Do something to each job and print what it returns; one that fails does not stop the others."""
-    exit_status = 0
-    for beginning in beginnings:
-        try:
-            click.echo(act(bundles.find(beginning)))
-        except CloudQError as error:
-            if isinstance(error, StoreError) and not isinstance(error, NotFoundError):
-                raise
-            report_error(error)
-            exit_status = exit_status or error.exit_status
-    click.get_current_context().exit(exit_status)
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=4))
-
-
-def _print_bytes(blocks: Iterable[bytes], *, raw: bool) -> None:
-    """Print text that may be anything: as it is, but visibly on a terminal."""
-    from cloudq.client.display import visible_lines
-
-    if raw or not sys.stdout.isatty():
-        stream = sys.stdout.buffer
-        for block in blocks:
-            stream.write(block)
-        stream.flush()
-        return
-    for text in visible_lines(blocks):
-        click.echo(text, nl=False)

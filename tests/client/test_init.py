@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 import stat
 from configparser import ConfigParser
@@ -58,11 +59,13 @@ def test_what_is_not_given_is_asked_on_stderr(fresh: Laptop) -> None:
     assert load_client_config(fresh.config_file).store == StoreAddress("", "bucket1", "profile1")
 
 
-def test_with_nobody_to_ask_it_is_an_error(fresh: Laptop) -> None:
-    result = fresh.run("init", "--name", "x", "--endpoint-url", "", stdin="", status=2)
-    assert result.stdout == ""
-    assert "Error: --bucket: expected a value, or somebody to ask for it" in result.stderr
-    assert not fresh.config_file.exists()
+def test_with_nobody_to_ask_it_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("me\n"))
+    with pytest.raises(InputError, match="^--bucket: expected a value, or somebody to ask for it$"):
+        answers(CLIENT_QUESTIONS, {"endpoint_url": ""})
+    assert capsys.readouterr().out.strip() == ""
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(laptop: Laptop) -> None:

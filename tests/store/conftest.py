@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Callable
 
@@ -57,7 +57,7 @@ def tolerate(kind: str, request: pytest.FixtureRequest) -> Callable[[str, str], 
 
 @pytest.fixture(scope="module")
 def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStore]:
-    """Opens an empty store of a kind; real servers' buckets are emptied in the end."""
+    """Opens an empty store of a kind; real servers' buckets are removed in the end."""
     with ExitStack() as stack:
 
         def open_one(kind: str) -> Store:
@@ -67,7 +67,10 @@ def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> I
                 return DirectoryStore(tmp_path_factory.mktemp("store"), "jobs")
             if kind == "moto":
                 return _new_bucket(moto_endpoint)
-            return stack.enter_context(_emptied(_new_bucket(_real_endpoint(kind))))
+            endpoint = _real_endpoint(kind)
+            store = _new_bucket(endpoint)
+            stack.callback(_remove_bucket, endpoint, store)
+            return store
 
         yield open_one
 
@@ -87,10 +90,10 @@ def _new_bucket(endpoint: str) -> S3Store:
     return S3Store(client, address)
 
 
-@contextmanager
-def _emptied(store: S3Store) -> Iterator[S3Store]:
-    yield store
+def _remove_bucket(endpoint: str, store: S3Store) -> None:
     store.delete(entry.key for entry in store.list(""))
+    bucket = store.url.partition("://")[2].partition(" ")[0]
+    cached_client(endpoint).delete_bucket(Bucket=bucket)
 
 
 @cache

@@ -59,6 +59,10 @@ class Spool:
         """Return how many tasks may run at once."""
         return int(self._slots.read_text(encoding="ascii"))
 
+    def note_supervisor(self, pid: int) -> None:
+        """Write down which process is the supervisor, for people who look."""
+        _write(self.supervisor_pid, f"{pid}\n")
+
     def wake(self) -> None:
         """Let the supervisor look at once, if there is one."""
         with contextlib.suppress(OSError):

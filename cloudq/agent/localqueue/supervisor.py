@@ -47,7 +47,7 @@ def is_supervised(spool: Spool) -> bool:
 
 
 def _run(spool: Spool, start_task: TaskStarter) -> None:
-    spool.supervisor_pid.write_text(f"{os.getpid()}\n", encoding="ascii")
+    spool.note_supervisor(os.getpid())
     with contextlib.suppress(FileExistsError):
         os.mkfifo(spool.wake_pipe, 0o600)
     pipe = os.open(spool.wake_pipe, os.O_RDWR | os.O_NONBLOCK)

@@ -168,7 +168,7 @@ def test_a_running_job_is_cancelled_with_all_its_processes(cluster: LocalCluster
     cluster.cancel(native_id)
     assert cluster.ended(native_id).state is NativeState.CANCELLED
     assert not is_alive(start.script_pid, start.script_birth)
-    assert not Path(f"/proc/{cluster.text('child').strip()}/exe").exists()
+    cluster.wait(lambda: not Path(f"/proc/{cluster.text('child').strip()}/exe").exists())
 
 
 def test_a_job_that_ignores_a_cancel_is_killed_after_a_while(cluster: LocalCluster) -> None:
