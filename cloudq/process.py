@@ -54,8 +54,8 @@ def run(
 ) -> Completed:
     """Run a command without a shell and return what it printed.
 
-    Bytes that are not UTF-8 are kept as replacement characters. The locale is `C.UTF-8`,
-    so that messages and times have the form the parsers know.
+    Bytes that are not UTF-8 are kept as replacement characters. The environment is the caller's: what
+    is submitted inherits it.
 
     Args:
         argv: The command and its arguments.
