@@ -50,7 +50,6 @@ def run(
     *,
     cwd: Optional[Path] = None,
     timeout: timedelta = DEFAULT_TIMEOUT,
-    environment: Optional[Mapping[str, str]] = None,
 ) -> Completed:
     """Run a command without a shell and return what it printed.
 
@@ -61,19 +60,16 @@ def run(
         argv: The command and its arguments.
         cwd: The directory to run it in; the caller's own stays as it is.
         timeout: After this the command and its children are killed.
-        environment: Variables added to the caller's.
 
     Raises:
         CommandTimeoutError: It did not end in time. It may have taken effect all the same.
         CommandError: It could not be started (status 127), or ended with another status than 0.
     """
-    env = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
     seconds = timeout.total_seconds()
     try:
         with subprocess.Popen(
             list(argv),
             cwd=cwd,
-            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -96,8 +96,7 @@ def status(ctx: click.Context) -> None:
 @click.option("--daemon-interval", metavar="SECONDS", help="Pause between two looks at the bucket.")
 @click.option("--directory", metavar="PATH", help="Folder of work folders and logs, seen by all nodes.")
 @click.option("--force", is_flag=True, help="Replace a configuration file that exists.")
-@click.pass_context
-def init(ctx: click.Context, *, force: bool, **given: Optional[str]) -> None:
+def init(*, force: bool, **given: Optional[str]) -> None:
     """Write the configuration file; asks for what is not given, unless the first four are."""
     from cloudq.agent.schedulers import open_scheduler
     from cloudq.setup import AGENT_QUESTIONS, answers, write_config
@@ -107,7 +106,11 @@ def init(ctx: click.Context, *, force: bool, **given: Optional[str]) -> None:
 
     values = answers(AGENT_QUESTIONS, given)
     for file in write_config(
-        agent_config_file(ctx.obj), "agent-config.ini", values, force=force, check=check
+        agent_config_file(click.get_current_context().obj),
+        "agent-config.ini",
+        values,
+        force=force,
+        check=check,
     ):
         click.echo(f"Saved as {file}.")
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.bundle import LIVE, parse_segment_name, segment_name
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 """Most bytes of a log that are uploaded in one pass while a job runs."""
-
-LIVE = "live"
-_OFFSET_DIGITS = 15
 
 
 def upload_new(place: Workplace, active: ActiveJob) -> None:
@@ -57,7 +55,7 @@ def _upload_segment(place: Workplace, active: ActiveJob, path: Path, offset: int
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read(SEGMENT_BYTES)
-    name = f"{LIVE}/{path.name}/{offset:0{_OFFSET_DIGITS}d}"
+    name = segment_name(path.name, offset)
     place.bundles.write(active.job.id, name, data)
     active.segments.append(name)
     active.uploaded[path.name] = offset + len(data)
@@ -67,9 +65,11 @@ def _recall(place: Workplace, active: ActiveJob) -> None:
     """Learn from the bucket what an earlier agent process uploaded."""
     active.recovered = False
     for name, entry in place.bundles.entries(active.job.id, f"{LIVE}/").items():
-        _, log, offset = name.split("/")
         active.segments.append(name)
-        active.uploaded[log] = max(active.uploaded.get(log, 0), int(offset) + entry.size)
+        segment = parse_segment_name(name)
+        if segment is not None:
+            log, offset = segment
+            active.uploaded[log] = max(active.uploaded.get(log, 0), offset + entry.size)
 
 
 def _log_files(place: Workplace, job_id: str) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from typing import Optional
 from cloudq import archive
 from cloudq.agent.schedulers.base import Submission
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import CANCEL, INPUT, PROJECT, RESOURCE, check_script_name
+from cloudq.bundle import CANCEL, INPUT, PROJECT, RESOURCE, check_script_name, native_script_name
 from cloudq.errors import (
     ArchiveError,
     CommandError,
@@ -154,7 +154,7 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
     script = place.bundles.read(job.id, job.name)
     _write_script(work_dir / job.name, script)
     if job.kind is JobKind.META:
-        job = replace(job, native_script=_local_name(job.name))
+        job = replace(job, native_script=native_script_name(job.name))
         text = _translated(place, job, script, names)
         _write_script(work_dir / job.native_script, text)
         place.bundles.write(job.id, job.native_script, text)
@@ -165,6 +165,7 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         stderr=place.folders.log(job.id, "stderr"),
         tag=job.tag,
         name=job.name,
+        text="" if job.kind is JobKind.META else script.decode("utf-8", "replace"),
         options=_split_options(job),
         array_range=job.array_range,
     )
@@ -213,12 +214,6 @@ def _split_options(job: Job) -> tuple[str, ...]:
         return tuple(shlex.split(job.submit_options))
     except ValueError as error:
         raise InputError(f"submit_opt: {error}: {job.submit_options!r}") from error
-
-
-def _local_name(name: str) -> str:
-    """Return the translated script's name, as 1.2 makes it: `job.sh` gives `job_local.sh`."""
-    root, extension = os.path.splitext(name)  # noqa: PTH122 - exactly what 1.2 does
-    return f"{root}_local{extension}"
 
 
 def _write_script(path: Path, content: bytes) -> None:

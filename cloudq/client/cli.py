@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timezone
-from itertools import chain
 from pathlib import Path
 from typing import Optional
 
@@ -138,7 +137,7 @@ def log(
         for option, value in (("--error", error), ("--tid", tid), ("--id", job_id or id_option)):
             if value:
                 raise click.UsageError(f"Argument --agent: not allowed with argument {option}")
-        print_bytes([logs.read_agent_log(open_configured(), agent), b"\n"], raw=raw)
+        print_bytes([logs.read_agent_log(open_configured(), agent)], raw=raw)
         return
     bundles = open_configured()
     found_id = bundles.find(one_id(job_id, id_option))
@@ -147,7 +146,7 @@ def log(
         blocks = logs.read_logs(bundles, found_id, logs.find_logs(bundles, found_id, stream))
     else:
         task_log = logs.find_task_log(bundles, found_id, stream, tid)
-        blocks = chain(logs.read_log(bundles, found_id, task_log), [b"\n"])
+        blocks = logs.read_log(bundles, found_id, task_log)
     print_bytes(blocks, raw=raw)
 
 

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cloudq.bundle import Bundles
+from cloudq.bundle import LIVE, Bundles, parse_segment_name
 from cloudq.errors import NoSuchJobError, NotFoundError
 
 BLOCK = 1024 * 1024
 """Bytes of a log that are read at once."""
 
 _LOG = re.compile(r"(?:stdout|stderr)(?:\.(?P<task>[^/]+))?\Z")
-_SEGMENT = re.compile(r"live/(?P<log>[^/]+)/(?P<offset>[0-9]{1,18})\Z")
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,18 @@ def read_log(bundles: Bundles, job_id: str, log: Log) -> Iterator[bytes]:
 
 
 def read_logs(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> Iterator[bytes]:
-    """Yield the bytes of logs, each with one newline more; those of tasks under a line that names it."""
+    """Yield the bytes of logs as they are; those of tasks under a line that names the task.
+
+    1.2 prints one newline more after each; here a log can be compared and piped.
+    """
+    end = b"\n"
     for log in logs:
         if log.task:
-            yield f"{'=' * 20} task {log.task} {'=' * 20}\n".encode("utf-8", "surrogateescape")
-        yield from read_log(bundles, job_id, log)
-        yield b"\n"
+            line_feed = "" if end == b"\n" else "\n"
+            yield f"{line_feed}{'=' * 20} task {log.task} {'=' * 20}\n".encode("utf-8", "surrogateescape")
+        for block in read_log(bundles, job_id, log):
+            yield block
+            end = block[-1:]
 
 
 def read_agent_log(bundles: Bundles, system: str) -> bytes:
@@ -95,10 +100,11 @@ def read_agent_log(bundles: Bundles, system: str) -> bytes:
 def _find(bundles: Bundles, job_id: str, beginning: str) -> list[Log]:
     # Segments first: if the job ends between the two requests, the whole log is there.
     segments: dict[str, list[tuple[int, str]]] = {}
-    for name in bundles.entries(job_id, f"live/{beginning}"):
-        match = _SEGMENT.match(name)
-        if match and is_log(match["log"]):
-            segments.setdefault(match["log"], []).append((int(match["offset"]), name))
+    for name in bundles.entries(job_id, f"{LIVE}/{beginning}"):
+        segment = parse_segment_name(name)
+        if segment is not None:
+            log, offset = segment
+            segments.setdefault(log, []).append((offset, name))
     whole = {name for name in bundles.entries(job_id, beginning) if is_log(name)}
     unfinished = [Log(name, tuple(sorted(found))) for name, found in segments.items() if name not in whole]
     return [*(Log(name) for name in whole), *unfinished]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -113,10 +114,8 @@ def _live_a_life(folder: Path, fate: Fate) -> tuple[Site, str]:
     def passes(number: int) -> None:
         nonlocal agent
         for _ in range(number):
-            try:
+            with contextlib.suppress(Killed):
                 run_passes(agent)
-            except Killed:
-                pass
             if fate.dead:
                 agent.crew.stop()
                 fate.dead, fate.at = False, -1

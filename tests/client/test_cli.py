@@ -72,7 +72,7 @@ def test_ids_may_be_shortened_and_be_arguments(laptop: Laptop) -> None:
     put_job(laptop.bundles, "b1")
     laptop.bundles.write("3f7e11112222", "stdout", b"text\n")
     assert laptop.json("stat", "3f", "--json")["uuid"] == "3f7e11112222"
-    assert laptop.answer("log", "3") == "text\n\n"
+    assert laptop.answer("log", "3") == "text\n"
     assert laptop.answer("stageout", "3f7") == "Saved as 3f7e11112222.\n"
     assert (laptop.home / "3f7e11112222/stdout").read_text() == "text\n"
     assert laptop.answer("delete", "3f7e") == "Job (3f7e11112222) is deleted.\n"
@@ -111,7 +111,7 @@ def test_all_jobs_that_have_ended_are_deleted_without_a_terminal_as_in_1_2(lapto
 
 def test_an_agents_log_is_shown_and_deleted(laptop: Laptop) -> None:
     laptop.bundles.store.write("agent/sys1", b"a line\n")
-    assert laptop.answer("log", "--agent", "sys1") == "a line\n\n"
+    assert laptop.answer("log", "--agent", "sys1") == "a line\n"
     assert laptop.answer("delete", "--agent", "sys1") == "Agent log (sys1) is deleted.\n"
     assert laptop.error(3, "delete", "--agent", "sys1") == "Error: The log file is not exist: sys1\n"
 
@@ -145,8 +145,8 @@ def test_logs_of_tasks(laptop: Laptop) -> None:
         laptop.bundles.write("a1", f"stdout.{task}", f"of {task}\n".encode())
         laptop.bundles.write("a1", f"stderr.{task}", b"\xff\x1b[0m")
     assert re.findall(r"task (\d+)", laptop.answer("log", "a1")) == ["1", "2", "10"]
-    assert laptop.answer("log", "a1", "--tid", "10") == "of 10\n\n"
-    assert laptop.run("log", "a1", "--tid", "2", "--error").stdout_bytes == b"\xff\x1b[0m\n"
+    assert laptop.answer("log", "a1", "--tid", "10") == "of 10\n"
+    assert laptop.run("log", "a1", "--tid", "2", "--error").stdout_bytes == b"\xff\x1b[0m"
     assert laptop.error(3, "log", "a1", "--tid", "3") == "Error: Invalid task ID: 3\n"
 
 
@@ -350,8 +350,8 @@ def test_control_characters_are_visible_on_a_terminal(
     pty = pytest.importorskip("pty")
     put_done_job(laptop.bundles)
     laptop.bundles.write("a1", "stdout", b"\x1b[31mred\x07\n")
-    assert _on_a_terminal(pty, "log", "a1") == b"\\x1b[31mred\\x07\r\n\r\n"
-    assert _on_a_terminal(pty, "log", "a1", "--raw") == b"\x1b[31mred\x07\r\n\r\n"
+    assert _on_a_terminal(pty, "log", "a1") == b"\\x1b[31mred\\x07\r\n"
+    assert _on_a_terminal(pty, "log", "a1", "--raw") == b"\x1b[31mred\x07\r\n"
 
 
 def test_all_jobs_are_deleted_on_a_terminal_only_after_a_question(laptop: Laptop) -> None:

@@ -18,11 +18,11 @@ def put_segment(bundles: Bundles, log: str, offset: int, data: bytes) -> None:
     bundles.write("a1", f"live/{log}/{offset:015d}", data)
 
 
-def test_a_log_has_a_newline_more_than_it_has(bundles: Bundles) -> None:
+def test_a_log_is_shown_as_it_is(bundles: Bundles) -> None:
     bundles.write("a1", "stdout", b"one\ntwo\n")
     bundles.write("a1", "stderr", b"bad")
-    assert text(bundles) == b"one\ntwo\n\n"
-    assert text(bundles, "stderr") == b"bad\n"
+    assert text(bundles) == b"one\ntwo\n"
+    assert text(bundles, "stderr") == b"bad"
 
 
 def test_without_logs_there_is_no_text(bundles: Bundles) -> None:
@@ -35,14 +35,14 @@ def test_tasks_are_sorted_by_number_and_headed(bundles: Bundles) -> None:
     for task in ("10", "9", "1", "o101", "0"):
         bundles.write("a1", f"stdout.{task}", f"of {task}\n".encode())
     lines = text(bundles).decode().split("\n")
-    assert lines[:3] == ["==================== task 0 ====================", "of 0", ""]
+    assert lines[:2] == ["==================== task 0 ====================", "of 0"]
     assert [line.split()[2] for line in lines if "====" in line] == ["0", "1", "9", "10", "o101"]
 
 
 def test_any_bytes_survive(bundles: Bundles) -> None:
     """Defect 55: a log that is not UTF-8 could not be shown."""
     bundles.write("a1", "stdout", bytes(range(256)))
-    assert text(bundles) == bytes(range(256)) + b"\n"
+    assert text(bundles) == bytes(range(256))
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7], ids=str)
@@ -70,8 +70,8 @@ def test_a_running_job_has_segments(bundles: Bundles) -> None:
     put_segment(bundles, "stderr", 0, b"bad\n")
     put_segment(bundles, "stdout.2", 0, b"task\n")
     bundles.write("a1", "live/stdout/strange", b"")
-    assert text(bundles) == (b"one\ntwo\n\n==================== task 2 ====================\ntask\n\n")
-    assert text(bundles, "stderr") == b"bad\n\n"
+    assert text(bundles) == b"one\ntwo\n==================== task 2 ====================\ntask\n"
+    assert text(bundles, "stderr") == b"bad\n"
     assert find_task_log(bundles, "a1", "stdout", "2").segments
 
 
@@ -92,13 +92,13 @@ def test_segments_are_joined_by_their_offsets(
 ) -> None:
     for offset, data in segments:
         put_segment(bundles, "stdout", offset, data)
-    assert text(bundles) == expected + b"\n"
+    assert text(bundles) == expected
 
 
 def test_the_whole_log_counts_when_it_is_there(bundles: Bundles) -> None:
     put_segment(bundles, "stdout", 0, b"early")
     bundles.write("a1", "stdout", b"whole")
-    assert text(bundles) == b"whole\n"
+    assert text(bundles) == b"whole"
 
 
 def test_a_job_that_ends_meanwhile_is_read_on_from_the_whole_log() -> None:
@@ -115,7 +115,7 @@ def test_a_job_that_ends_meanwhile_is_read_on_from_the_whole_log() -> None:
     bundles = Bundles(EndingStore())
     put_segment(bundles, "stdout", 0, b"one")
     put_segment(bundles, "stdout", 3, b"two")
-    assert text(bundles) == b"onetwothree\n"
+    assert text(bundles) == b"onetwothree"
 
 
 def test_a_log_that_is_gone_altogether_is_an_error(bundles: Bundles) -> None:

@@ -74,6 +74,7 @@ class Submission:
         stdout, stderr: Log files, absolute; those of a task have `.TASK` appended.
         tag: What the scheduler must be able to find the job by.
         name: A name for listings.
+        text: The script, if it is the user's own for this scheduler: it may have options in it.
         options: The user's options (of a local job), already split into words.
         array_range: The tasks, if it is an array job.
     """
@@ -84,6 +85,7 @@ class Submission:
     stderr: Path
     tag: str
     name: str
+    text: str = ""
     options: tuple[str, ...] = ()
     array_range: Optional[ArrayRange] = None
 

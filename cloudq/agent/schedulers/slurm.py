@@ -29,6 +29,8 @@ FIND_WINDOW = "now-30days"
 """How far back sacct looks for a tag; without a start it would show only today's jobs."""
 
 _ACCOUNTING_TYPE = re.compile(r"^AccountingStorageType\s*=\s*(\S+)", re.MULTILINE)
+_ARRAY_OPTION = re.compile(r"-a|--array\b")
+_ARRAY_LINE = re.compile(r"^#SBATCH[ \t]+(?:.*[ \t])?(?:-a|--array\b)", re.MULTILINE)
 _SUBMITTED = re.compile(r"(\d+)(?:;\S+)?\Z")
 
 # Both commands obey the user's environment: SLURM_BITSTR_LEN cuts lists of tasks after 64 characters
@@ -88,8 +90,11 @@ class Slurm:
         """Submit; CloudQ's options come after the user's, and all of them win over `#SBATCH` lines.
 
         Raises:
-            InputError: The path of a log has a backslash, with which sbatch expands no `%a`.
+            InputError: The path of a log has a backslash, with which sbatch expands no `%a`. Or options
+                or script make an array job of it, of which CloudQ must know.
         """
+        if _ARRAY_LINE.search(submission.text) or any(map(_ARRAY_OPTION.match, submission.options)):
+            raise InputError("--array: the tasks of an array job are given at submission (--array_tid)")
         suffix = ".%a" if submission.array_range else ""
         array = [f"--array={submission.array_range}"] if submission.array_range else []
         return [

@@ -67,7 +67,9 @@ class Site:
         shutil.chown(work_dir, USER)
         tag = f"cq-{new_job_id()}-1"
         stdout, stderr = work_dir / "stdout", work_dir / "stderr"
-        submission = Submission(path, work_dir, stdout, stderr, tag, path.name, options, tasks)
+        submission = Submission(
+            path, work_dir, stdout, stderr, tag, path.name, options=options, array_range=tasks
+        )
         self.submissions[name] = submission
         _, self.native_ids[name] = self.accounts.submit(submission)
 

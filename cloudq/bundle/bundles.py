@@ -1,9 +1,8 @@
-"""Bundles: the objects of each job and the markers beside them; the one place that builds object keys."""
+"""Every job of a bucket: its manifest, its other objects, the markers that speak of it; and the agents."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
+from cloudq.bundle.names import CANCEL, MANIFEST
 from cloudq.errors import (
     ConflictError,
     InputError,
@@ -24,47 +24,10 @@ from cloudq.presence import Presence, parse_presence, render_presence
 from cloudq.store import Entry, Store
 from cloudq.system import ANY
 
-MANIFEST = "manifest.json"
-CANCEL = "cancel"
-PROJECT = "project"
-RESOURCE = "resource"
-INPUT = "input.zip"
-OUTPUT = "output.zip"
 _AGENT = "agent/"
 _SYSTEMS = "agent/.systems/"
 _INBOX = "agent/.inbox/"
 _ACTIVE = "agent/.active/"
-_RESERVED_NAMES = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, "live"})
-_RESERVED_BEGINNINGS = ("cancel", "stdout", "stderr")
-
-
-def check_script_name(name: str) -> None:
-    """Refuse a script name that would collide with an object that CloudQ itself writes.
-
-    Raises:
-        InputError: With the reason.
-    """
-    if name in _RESERVED_NAMES or name.startswith(_RESERVED_BEGINNINGS):
-        raise InputError(
-            f"script name {name!r}: CloudQ uses this name in the bucket for its own objects",
-            hint="rename the script; manifest.json, project, resource, input.zip, output.zip, live and names "
-            "beginning with cancel, stdout or stderr are taken",
-        )
-    if (
-        name in ("", ".", "..")
-        or "/" in name
-        or "\\" in name
-        or any(ord(c) < 32 or ord(c) == 127 for c in name)
-    ):
-        raise InputError(f"script name {name!r}: expected a plain file name")
-    if len(name.encode("utf-8", "surrogatepass")) > 200 or not name.isprintable():
-        raise InputError(f"script name {name!r}: expected at most 200 bytes of printable characters")
-
-
-def native_script_name(name: str) -> str:
-    """Name the translation of a meta script as CloudQ 1.2 does: `job.sh` gives `job_local.sh`."""
-    root, extension = os.path.splitext(name)  # noqa: PTH122 - exactly what 1.2 does, also for "job."
-    return f"{root}_local{extension}"
 
 
 @dataclass(frozen=True)

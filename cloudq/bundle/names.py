@@ -1,0 +1,61 @@
+"""The names of a bundle's objects, below the job's id: which CloudQ uses, and which a script may have."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Optional
+
+from cloudq.errors import InputError
+
+MANIFEST = "manifest.json"
+CANCEL = "cancel"
+PROJECT = "project"
+RESOURCE = "resource"
+INPUT = "input.zip"
+OUTPUT = "output.zip"
+LIVE = "live"
+_RESERVED_NAMES = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, LIVE})
+_RESERVED_BEGINNINGS = ("cancel", "stdout", "stderr")
+_OFFSET_DIGITS = 15
+_SEGMENT = re.compile(r"live/(?P<log>(?:stdout|stderr)(?:\.[^/]+)?)/(?P<offset>[0-9]{1,18})\Z")
+
+
+def check_script_name(name: str) -> None:
+    """Refuse a script name that would collide with an object that CloudQ itself writes.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if name in _RESERVED_NAMES or name.startswith(_RESERVED_BEGINNINGS):
+        raise InputError(
+            f"script name {name!r}: CloudQ uses this name in the bucket for its own objects",
+            hint="rename the script; manifest.json, project, resource, input.zip, output.zip, live and names "
+            "beginning with cancel, stdout or stderr are taken",
+        )
+    if (
+        name in ("", ".", "..")
+        or "/" in name
+        or "\\" in name
+        or any(ord(c) < 32 or ord(c) == 127 for c in name)
+    ):
+        raise InputError(f"script name {name!r}: expected a plain file name")
+    if len(name.encode("utf-8", "surrogatepass")) > 200 or not name.isprintable():
+        raise InputError(f"script name {name!r}: expected at most 200 bytes of printable characters")
+
+
+def native_script_name(name: str) -> str:
+    """Name the translation of a meta script as CloudQ 1.2 does: `job.sh` gives `job_local.sh`."""
+    root, extension = os.path.splitext(name)  # noqa: PTH122 - exactly what 1.2 does, also for "job."
+    return f"{root}_local{extension}"
+
+
+def segment_name(log: str, offset: int) -> str:
+    """Name a live segment: the bytes of a running job's log from an offset on."""
+    return f"{LIVE}/{log}/{offset:0{_OFFSET_DIGITS}d}"
+
+
+def parse_segment_name(name: str) -> Optional[tuple[str, int]]:
+    """Return log and offset of a live segment, None if the object is none."""
+    match = _SEGMENT.match(name)
+    return (match["log"], int(match["offset"])) if match else None
