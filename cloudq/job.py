@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Optional
@@ -56,6 +56,16 @@ class JobKind(str, Enum):
         return self.value
 
 
+class Condition(str, Enum):
+    """How a job must have ended before another one that depends on it may start."""
+
+    ANY = "any"
+    OK = "ok"
+    NOT_OK = "not_ok"
+    CORR = "corr"
+    """Task by task: task N starts if task N of the other job ended as DONE."""
+
+
 def new_job_id() -> str:
     """Make a random job id."""
     return secrets.token_hex(ID_DIGITS // 2)
@@ -92,6 +102,13 @@ class ArrayRange:
         if sum(len(range(first, last + 1, step)) for first, last, step in spans) > MAX_TASKS:
             raise InputError(f"array range {text!r}: more than {MAX_TASKS} tasks")
         return cls(spans, int(limit_text) if percent else None)
+
+    def only(self, task_ids: Iterable[int]) -> ArrayRange:
+        """Return the range of some of these tasks, with the same limit."""
+        kept = tuple(sorted(task_ids))
+        if kept == self.task_ids():
+            return self
+        return replace(ArrayRange.parse(format_task_ids(kept)), limit=self.limit)
 
     def __str__(self) -> str:
         limit = "" if self.limit is None else f"%{self.limit}"
@@ -160,6 +177,7 @@ class Job:
         submit_to: The system of a local job.
         submit_options: Scheduler options of a local job, as one text.
         hold_ids: Jobs that must have ended before.
+        conditions: How some of these must have ended; any end does for the others.
         array_range: The tasks, if it is an array job.
         run_system: The system whose agent has it, in lower case; empty if none has.
         native_id: The local scheduler's id.
@@ -189,6 +207,7 @@ class Job:
     submit_to: str = ""
     submit_options: str = ""
     hold_ids: tuple[str, ...] = ()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
     array_range: Optional[ArrayRange] = None
     run_system: str = ""
     native_id: str = ""

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from cloudq.errors import InputError, ManifestError
-from cloudq.job import ArrayRange, Job, JobKind, JobState, Task, format_task_ids
+from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
 
 MAX_BYTES = 4 * 1024 * 1024
 _UNSET = "-"
@@ -51,7 +51,12 @@ _NUMBERS = {
     "revision": "revision",
     "attempt": "attempt",
 }
-_SPECIAL = ("jobscript_type", "hold_jid", "array_tid", "state", "exit_code", "task_states", "task_errors")
+# Conditions on some of the ids in hold_jid, which 1.2 only waits for.
+_CONDITIONS = {
+    "after_ok": Condition.OK,
+    "after_not_ok": Condition.NOT_OK,
+    "after_corr": Condition.CORR,
+}
 
 # What CloudQ 1.2 writes, in its order; these are always present.
 _ORDER_OF_1_2 = (
@@ -62,8 +67,8 @@ _ORDER_OF_1_2 = (
 )  # fmt: skip
 # What it adds for meta jobs, and what only we write: left out while empty.
 _OPTIONAL = (
-    "submit_opt_local", "local_name", "run_on", "reason", "exit_code", "task_states", "task_errors",
-    "submit_token", "claim_token", "revision", "attempt",
+    "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "reason",
+    "exit_code", "task_states", "task_errors", "submit_token", "claim_token", "revision", "attempt",
 )  # fmt: skip
 MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
 
@@ -101,7 +106,13 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
     values["id"] = job_id
     values["kind"] = JobKind.LOCAL if members.get("jobscript_type") == "local" else JobKind.META
     values["state"] = _parse_state(members.get("state", ""), fail)
-    values["hold_ids"] = _parse_ids(members.get("hold_jid", ""), fail)
+    hold_ids = _parse_ids(members, "hold_jid", fail)
+    values["conditions"] = {
+        job_id: condition
+        for member, condition in _CONDITIONS.items()
+        for job_id in _parse_ids(members, member, fail)
+    }
+    values["hold_ids"] = tuple(dict.fromkeys((*hold_ids, *values["conditions"])))
     values["array_range"] = _parse_array(members.get("array_tid", ""), fail)
     values["exit_code"] = _parse_exit_code(members.get("exit_code", ""), fail)
     values["tasks"] = _parse_tasks(members, fail)
@@ -124,6 +135,8 @@ def manifest_members(job: Job) -> dict[str, object]:
     values.update({member: format_time(getattr(job, attribute)) for member, attribute in _TIMES.items()})
     values["jobscript_type"] = job.kind.value
     values["hold_jid"] = ",".join(job.hold_ids)
+    for member, condition in _CONDITIONS.items():
+        values[member] = ",".join(i for i in job.hold_ids if job.conditions.get(i) is condition)
     values["array_tid"] = "" if job.array_range is None else str(job.array_range)
     values["state"] = job.state.value
     values["exit_code"] = "" if job.exit_code is None else str(job.exit_code)
@@ -215,9 +228,10 @@ def _parse_state(value: object, fail: Any) -> JobState:
         raise fail("state", f"one of {', '.join(JobState)}, got {value!r:.60}") from None
 
 
-def _parse_ids(value: object, fail: Any) -> tuple[str, ...]:
+def _parse_ids(members: Mapping[str, Any], member: str, fail: Any) -> tuple[str, ...]:
+    value = members.get(member, "")
     if not isinstance(value, str):
-        raise fail("hold_jid", "job ids separated by commas")
+        raise fail(member, "job ids separated by commas")
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
@@ -16,6 +17,10 @@ from cloudq.metascript import MetaScript, parse_meta_script, peek_run_on
 from cloudq.system import ANY, for_system
 
 logger = logging.getLogger(__name__)
+
+
+_ENDED = Job("ended", "ended", JobKind.META, JobState.DONE)
+"""Stands for a job of which only that it has ended is known."""
 
 
 class Decision(Enum):
@@ -35,14 +40,16 @@ class Candidate:
 
     Attributes:
         run_on: The system it is for, or `ANY`.
-        fault: Why it can run nowhere, if so.
+        outcome: How it ends without having run, if it can run nowhere.
         missing: Abstract names that have no meaning here.
+        tasks: Tasks that end without having run, because a condition of theirs cannot be met.
     """
 
     record: Record
     run_on: str
-    fault: str = ""
+    outcome: Optional[Task] = None
     missing: tuple[str, ...] = ()
+    tasks: Mapping[int, Task] = field(default_factory=dict)
 
     @property
     def job(self) -> Job:
@@ -60,14 +67,15 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
     try:
         text = place.bundles.read(job.id, job.name).decode("utf-8")
     except (NotFoundError, UnicodeDecodeError) as error:
-        return Candidate(record, job.run_on or ANY, fault=f"script {job.name}: {error}")
+        fault = f"script {job.name}: {error}"
+        return Candidate(record, job.run_on or ANY, outcome=Task(JobState.ERROR, fault))
     run_on = peek_run_on(text)
     if run_on.upper() != ANY:
         return Candidate(record, run_on)
     try:
         script = parse_meta_script(text, job.name)
     except InputError as error:
-        return Candidate(record, ANY, fault=str(error))
+        return Candidate(record, ANY, outcome=Task(JobState.ERROR, str(error)))
     return Candidate(record, ANY, missing=_missing_names(place, job, script))
 
 
@@ -85,7 +93,7 @@ def decide(place: Workplace, candidate: Candidate, *, any_allowed: bool, held: b
         return Decision.NOT_OURS
     if held:
         return Decision.WAIT
-    if named or candidate.fault:
+    if named or candidate.outcome:
         return Decision.TAKE
     if candidate.missing:
         return Decision.NOT_OURS
@@ -104,17 +112,15 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     spool.mkdir(mode=0o700, exist_ok=True)
     place.bundles.mark_active(system, job_id)
     try:
-        record = place.bundles.claim(candidate.record, system, now=place.now())
+        unclaimed = replace(candidate.record, job=replace(candidate.job, tasks=candidate.tasks))
+        record = place.bundles.claim(unclaimed, system, now=place.now())
     except (ConflictError, NotFoundError):
         logger.info("job %s: taken by another agent", job_id)
         place.bundles.unmark_active(system, job_id)
         spool.rmdir()
         return None
     logger.info("job %s: claimed (%s)", job_id, candidate.job.name)
-    active = ActiveJob(record)
-    if candidate.fault:
-        active.outcome = Task(JobState.ERROR, candidate.fault)
-    return active
+    return ActiveJob(record, outcome=candidate.outcome)
 
 
 def delete_unclaimed(place: Workplace, record: Record) -> None:
@@ -124,29 +130,23 @@ def delete_unclaimed(place: Workplace, record: Record) -> None:
     logger.info("job %s: INIT -> DELETED, on request", record.job.id)
 
 
-def hold_fault(place: Workplace, job: Job, known_final: set[str]) -> Optional[str]:
-    """Look at the jobs that a job waits for.
-
-    A job that is gone counts as ended: only final jobs can be deleted, and our client refuses unknown
-    ids. A 1.2 client (no submit token) refuses nothing, so that its unknown id is taken for a typo.
-
-    Returns:
-        None when all have ended, an empty text while one has not, else why it can never run.
+def read_awaited(place: Workplace, job: Job, known_final: set[str]) -> dict[str, Optional[Job]]:
+    """Read the jobs that a job waits for; those that are known to be final are not read again
+    where it does not matter how they ended.
 
     Raises:
-        StoreError: They could not be looked at; nothing is released by a fault.
+        StoreError, ManifestError: They could not be read; nothing is released by a fault.
     """
-    for hold_id in job.hold_ids:
-        if hold_id in known_final:
+    awaited: dict[str, Optional[Job]] = {}
+    for job_id in job.hold_ids:
+        if job_id in known_final and job_id not in job.conditions:
+            awaited[job_id] = _ENDED
             continue
         try:
-            if not place.bundles.load(hold_id).job.state.final:
-                return ""
+            awaited[job_id] = place.bundles.load(job_id).job
         except NoSuchJobError:
-            if not job.submit_token:
-                return f"hold_jid: no such job: {hold_id}"
-        known_final.add(hold_id)
-    return None
+            awaited[job_id] = None
+    return awaited
 
 
 def _missing_names(place: Workplace, job: Job, script: MetaScript) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent import intake
+from cloudq.agent.dependencies import judge
 from cloudq.agent.intake import Candidate, Decision
 from cloudq.agent.roster import Roster
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -88,12 +89,12 @@ class Reception:
     def _receive_unclaimed(self, record: Record, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
         job_id = record.job.id
         candidate = self._candidate(record)
-        hold = intake.hold_fault(self._place, record.job, self._final)
-        if hold:
-            candidate = replace(candidate, fault=hold)
+        verdict = judge(record.job, intake.read_awaited(self._place, record.job, self._final))
+        if candidate.outcome is None:
+            candidate = replace(candidate, outcome=verdict.outcome, tasks=verdict.tasks)
         reserved = self._reserve(candidate)
         try:
-            decision = intake.decide(self._place, candidate, any_allowed=reserved, held=hold == "")
+            decision = intake.decide(self._place, candidate, any_allowed=reserved, held=verdict.waits)
             if decision is Decision.TAKE:
                 active = intake.claim(self._place, candidate)
                 if active is not None:
@@ -109,7 +110,7 @@ class Reception:
     def _candidate(self, record: Record) -> Candidate:
         known = self._waiting.get(record.job.id)
         if known is not None:
-            return replace(known.candidate, record=record)
+            return replace(known.candidate, record=record, tasks={})
         return intake.read_candidate(self._place, record)
 
     def _reserve(self, candidate: Candidate) -> bool:

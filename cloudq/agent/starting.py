@@ -24,7 +24,7 @@ from cloudq.errors import (
     NotFoundError,
     SchedulerOutputError,
 )
-from cloudq.job import Job, JobKind, JobState, Task
+from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from cloudq.metascript import Placement, parse_meta_script, translate
 from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
 
@@ -167,7 +167,7 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         name=job.name,
         text="" if job.kind is JobKind.META else script.decode("utf-8", "replace"),
         options=_split_options(job),
-        array_range=job.array_range,
+        array_range=_remaining(job),
     )
     return submission, job
 
@@ -205,6 +205,14 @@ def read_definitions(place: Workplace, job_id: str, name: str) -> Definitions:
     """Read the project or resource file of a bundle. Raises ConfigError, NotFoundError."""
     text = place.bundles.read(job_id, name).decode("utf-8", "replace")
     return parse_definitions(text, name)
+
+
+def _remaining(job: Job) -> Optional[ArrayRange]:
+    """Return the tasks that are to run: all but those that have ended already."""
+    if job.array_range is None:
+        return None
+    ended = {task_id for task_id, task in job.tasks.items() if task.state.final}
+    return job.array_range.only(set(job.array_range.task_ids()) - ended)
 
 
 def _split_options(job: Job) -> tuple[str, ...]:

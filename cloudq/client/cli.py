@@ -47,7 +47,14 @@ def main() -> None:
 @click.option("--script", "script_option", type=click.Path(path_type=Path), metavar="SCRIPT")
 @click.option("--submit-to", default="", metavar="SYSTEM", help="Submit a script of this system's scheduler.")
 @click.option("--submit-opt", default="", metavar="OPTIONS", help="With --submit-to: scheduler options.")
-@click.option("--hold-jid", default="", metavar="ID,...", help="Start when all these jobs have ended.")
+@click.option(
+    "--hold-jid", "--after-any", default="", metavar="ID,...", help="Start when all these have ended."
+)
+@click.option("--after-ok", default="", metavar="ID,...", help="Start when these have ended as DONE.")
+@click.option(
+    "--after-not-ok", default="", metavar="ID,...", help="Start when all these have ended otherwise."
+)
+@click.option("--after-corr", default="", metavar="ID,...", help="Start task N if task N of these was DONE.")
 @click.option(
     "--array-tid", default="", metavar="RANGE", help="Make it an array job: 1-10:2, 1,3,7-9, 1-100%4."
 )
@@ -68,6 +75,9 @@ def submit(
     submit_to: str,
     submit_opt: str,
     hold_jid: str,
+    after_ok: str,
+    after_not_ok: str,
+    after_corr: str,
     array_tid: str,
     inputs: tuple[str, ...],
     parsable: bool,
@@ -77,7 +87,7 @@ def submit(
     from cloudq.client.inputs import parse_input
     from cloudq.client.submission import Submission
     from cloudq.client.submission import submit as submit_job
-    from cloudq.job import ArrayRange
+    from cloudq.job import ArrayRange, Condition
     from cloudq.manifest import program_members
 
     if parsable and as_json:
@@ -87,7 +97,12 @@ def submit(
         script=the_one(script, script_option, "Job script is not specified.", "--script"),
         submit_to=submit_to.strip(),
         submit_options=submit_opt.strip(),
-        hold_ids=tuple(part.strip() for part in hold_jid.split(",") if part.strip()),
+        hold_ids=_ids(hold_jid),
+        conditions={
+            Condition.OK: _ids(after_ok),
+            Condition.NOT_OK: _ids(after_not_ok),
+            Condition.CORR: _ids(after_corr),
+        },
         array_range=ArrayRange.parse(array_tid) if array_tid.strip() else None,
         inputs=tuple(map(parse_input, inputs)),
     )
@@ -287,6 +302,10 @@ def init(*, force: bool, **given: Optional[str]) -> None:
     )
     for file in written:
         click.echo(f"Saved as {file}.")
+
+
+def _ids(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _now() -> datetime:

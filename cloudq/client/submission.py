@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,7 +24,7 @@ from cloudq.bundle import (
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
 from cloudq.config import ClientConfig
 from cloudq.errors import ConflictError, InputError, StoreError
-from cloudq.job import ArrayRange, Job, JobKind, is_job_id, new_job_id
+from cloudq.job import ArrayRange, Condition, Job, JobKind, is_job_id, new_job_id
 from cloudq.metascript import check_names, parse_meta_script
 from cloudq.system import ANY
 
@@ -45,6 +45,7 @@ class Submission:
         submit_to: System of a local job; empty for a meta job.
         submit_options: Scheduler options of a local job.
         hold_ids: Jobs that must have ended before, each by its id or the beginning of it.
+        conditions: The same for jobs that must have ended in a certain way.
         array_range: The tasks, if it is to be an array job.
         inputs: Files and folders for its working directory.
     """
@@ -53,6 +54,7 @@ class Submission:
     submit_to: str = ""
     submit_options: str = ""
     hold_ids: tuple[str, ...] = ()
+    conditions: Mapping[Condition, tuple[str, ...]] = field(default_factory=dict)
     array_range: Optional[ArrayRange] = None
     inputs: tuple[Input, ...] = ()
 
@@ -109,7 +111,7 @@ def _checked(bundles: Bundles, config: ClientConfig, submission: Submission) -> 
         raise InputError("--submit-opt: expected --submit-to, too; a meta script has #$ other_opts")
     else:
         job = replace(job, run_on=_check_meta(config, submission.script, script))
-    return replace(job, hold_ids=_full_ids(bundles, submission.hold_ids)), script
+    return _with_dependencies(bundles, job, submission), script
 
 
 def _read_script(path: Path) -> bytes:
@@ -146,6 +148,19 @@ def _check_meta(config: ClientConfig, path: Path, script: bytes) -> str:
     if not is_job_id(run_on):
         raise InputError(f"{path}: run_on: expected the name of a system, got {run_on!r}")
     return run_on
+
+
+def _with_dependencies(bundles: Bundles, job: Job, submission: Submission) -> Job:
+    hold_ids = _full_ids(bundles, submission.hold_ids)
+    conditions: dict[str, Condition] = {}
+    for condition, beginnings in submission.conditions.items():
+        if beginnings and condition is Condition.CORR and job.array_range is None:
+            raise InputError("--after-corr: expected --array-tid, too: it is for the tasks of an array job")
+        for job_id in _full_ids(bundles, beginnings):
+            if conditions.setdefault(job_id, condition) is not condition:
+                raise InputError(f"job {job_id}: expected one condition on how it ends, not two")
+    hold_ids = tuple(dict.fromkeys((*hold_ids, *conditions)))
+    return replace(job, hold_ids=hold_ids, conditions=conditions)
 
 
 def _full_ids(bundles: Bundles, beginnings: Sequence[str]) -> tuple[str, ...]:
