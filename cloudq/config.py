@@ -65,6 +65,7 @@ class AgentConfig:
         lost_after: A job missing from the scheduler for so long is lost.
         command_timeout: Longest time a scheduler command may take.
         slots: Processes at the same time, for type `local`.
+        projects, resources: What abstract names mean here; they win over the files of a job.
         container_runtime: `none`, `apptainer` or `singularity`.
     """
 
@@ -85,6 +86,8 @@ class AgentConfig:
     lost_after: timedelta
     command_timeout: timedelta
     slots: int
+    projects: Mapping[str, str]
+    resources: Mapping[str, str]
     container_runtime: str
 
 
@@ -147,6 +150,8 @@ def load_agent_config(file: Path) -> AgentConfig:
         lost_after=ini.seconds("agent", "lost_after", 600, minimum=1),
         command_timeout=ini.seconds("agent", "command_timeout", 60, minimum=1),
         slots=ini.whole("agent", "slots", max(1, (os.cpu_count() or 2) - 1), minimum=1),
+        projects=ini.names("projects"),
+        resources=ini.names("resources"),
         container_runtime=ini.choice(
             "agent", "container_runtime", ("none", "apptainer", "singularity"), "none"
         ),
@@ -163,6 +168,7 @@ class _Ini:
     @classmethod
     def load(cls, file: Path, init_command: str) -> _Ini:
         parser = ConfigParser(default_section="\0none")
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
         try:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -174,17 +180,26 @@ class _Ini:
             raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
         try:
             parser.read_string(text, str(file))
-            return cls(file, {name: dict(parser[name]) for name in parser.sections()})
+            return cls(file, {section: dict(parser[section]) for section in parser.sections()})
         except IniError as error:
             raise ConfigError(f"{file}: not an INI file: {' '.join(str(error).split())}") from error
 
     def fault(self, section: str, key: str, expected: str) -> ConfigError:
-        value = self.values.get(section, {}).get(key)
+        value = self._get(section, key)
         got = "nothing" if value is None else repr(value)
         return ConfigError(f"{self.file}: [{section}] {key}: expected {expected}, got {got}")
 
+    def _get(self, section: str, key: str) -> Optional[str]:
+        """Return the value of a key, whose case does not matter."""
+        found = [value for name, value in self.values.get(section, {}).items() if name.lower() == key]
+        return found[-1] if found else None
+
+    def names(self, section: str) -> Mapping[str, str]:
+        """Return a section of names, whose case does matter."""
+        return {name: value.strip() for name, value in self.values.get(section, {}).items()}
+
     def text(self, section: str, key: str, default: Optional[str] = None) -> str:
-        value = self.values.get(section, {}).get(key, "").strip() or default
+        value = (self._get(section, key) or "").strip() or default
         if value is None:
             raise self.fault(section, key, "a value")
         return value
@@ -207,7 +222,7 @@ class _Ini:
 
     def beside(self, section: str, key: str) -> Optional[Path]:
         """Return the path of a file named relative to this one; None if the key is missing or empty."""
-        name = self.values.get(section, {}).get(key, "").strip()
+        name = (self._get(section, key) or "").strip()
         return self.file.absolute().parent / Path(name).expanduser() if name else None
 
 

@@ -22,7 +22,10 @@ class Presence:
         host, pid: Where it runs.
         heartbeat: When it wrote this (aware).
         interval: How often it writes this, at the latest.
-        projects, resources: The abstract names that have a meaning there.
+        projects, resources: Abstract names that the system itself gives a meaning, and that meaning.
+        container_runtime: What runs containers there.
+        directory: The folder of its work folders.
+        endpoint_url: The endpoint that copy functions in scripts use there.
         counts: How many of its jobs are in each state.
         takes_any: Whether it takes jobs that name no system; False where the store cannot do
             conditional writes.
@@ -36,8 +39,11 @@ class Presence:
     pid: int
     heartbeat: datetime
     interval: timedelta
-    projects: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
+    projects: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, str] = field(default_factory=dict)
+    container_runtime: str = "none"
+    directory: str = ""
+    endpoint_url: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     takes_any: bool = True
     stopped: bool = False
@@ -66,8 +72,8 @@ def parse_presence(data: bytes, source: str) -> Presence:
         known = {f.name: members[f.name] for f in fields(Presence) if f.name in members}
         known["heartbeat"] = datetime.fromisoformat(known["heartbeat"])
         known["interval"] = timedelta(seconds=known["interval"])
-        known["projects"] = tuple(map(str, known.get("projects", ())))
-        known["resources"] = tuple(map(str, known.get("resources", ())))
+        for name in ("projects", "resources"):
+            known[name] = {str(key): str(value) for key, value in dict(known.get(name, {})).items()}
         return Presence(**known)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ManifestError(f"{source}: not an agent's presence: {error}") from error

@@ -65,3 +65,11 @@ def for_system(definitions: Definitions, system: str) -> dict[str, str]:
     """Return what the abstract names mean on one system, names without a meaning there left out."""
     key = system.lower()
     return {name: values[key].strip() for name, values in definitions.items() if values.get(key, "").strip()}
+
+
+def with_system(definitions: Definitions, system: str, meanings: Mapping[str, str]) -> Definitions:
+    """Return definitions in which abstract names mean this on one system, whatever they meant before."""
+    merged = {name: dict(values) for name, values in definitions.items()}
+    for name, meaning in meanings.items():
+        merged.setdefault(name, {})[system.lower()] = meaning
+    return MappingProxyType({name: MappingProxyType(values) for name, values in merged.items()})

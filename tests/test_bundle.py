@@ -306,7 +306,10 @@ def test_only_the_log_of_exactly_this_agent_is_deleted(bundles: Bundles, tmp_pat
 
 def presence(system: str) -> Presence:
     return Presence(
-        system, "2.0", "slurm", "login1", 12, NOW, timedelta(seconds=60), ("p",), ("r",), {"RUN": 2}
+        *(system, "2.0", "slurm", "login1", 12, NOW, timedelta(seconds=60)),
+        projects={"p": "group"},
+        resources={"r": "-p gpu"},
+        counts={"RUN": 2},
     )
 
 

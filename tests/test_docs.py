@@ -21,6 +21,7 @@ from cloudq.metascript.directives import KEYS
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 COMMANDS = {"cloudqcli": cloudqcli, "cloudqd": cloudqd}
 HELP = {"--help", "--version"}
+NAMES = {"projects", "resources"}
 
 
 def read(name: str) -> str:
@@ -60,11 +61,21 @@ def options() -> list[tuple[str, str]]:
     ]
 
 
+def config_sections() -> dict[str, set[str]]:
+    """Return the sections and keys of the configuration files that `init` writes, also those in comments."""
+    found: dict[str, set[str]] = {}
+    for name in ("client-config.ini", "agent-config.ini"):
+        text = (resources.files(cloudq) / "templates" / name).read_text("utf-8")
+        parts = re.split(r"^\[([a-z]+)\]$", text, flags=re.MULTILINE)
+        for section, body in zip(parts[1::2], parts[2::2]):
+            keys = re.findall(r"^(?:# )?([a-z_]+) =", body, re.MULTILINE)
+            found.setdefault(section, set()).update(keys)
+    return found
+
+
 def config_keys() -> list[str]:
-    """Return every key of the configuration files that `init` writes, also those in comments."""
-    templates = resources.files(cloudq) / "templates"
-    texts = [(templates / name).read_text("utf-8") for name in ("client-config.ini", "agent-config.ini")]
-    return sorted(set(re.findall(r"^(?:# )?([a-z_]+) =", "\n".join(texts), re.MULTILINE)))
+    """Return all keys; in some sections there are names of the site instead."""
+    return sorted({key for section in {*config_sections()} - NAMES for key in config_sections()[section]})
 
 
 @pytest.mark.parametrize("name", [name for name, _ in all_commands()])
@@ -100,7 +111,7 @@ def test_each_directive_is_documented(key: str) -> None:
 @pytest.mark.parametrize("pattern", [r"^(\w+_(?:run|cp))\(\) ?[({]", r"\b(ARY_TASK_[A-Z]+|SYSTEM)="])
 def test_each_function_and_variable_of_translated_scripts_is_documented(pattern: str) -> None:
     folder = resources.files(cloudq) / "metascript" / "templates"
-    texts = [file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sh")]
+    texts = [file.read_text("utf-8") for file in Path(str(folder)).rglob("*.sh")]
     names = {name for text in texts for name in re.findall(pattern, text, re.MULTILINE)}
     assert names
     assert names <= words(read("meta-scripts.md"))
@@ -121,6 +132,11 @@ def test_each_state_is_documented(state: JobState) -> None:
 def test_each_configuration_key_is_documented(key: str) -> None:
     rows = [line for line in read("configuration.md").splitlines() if line.startswith(f"| `{key}` |")]
     assert len(rows) == 1
+
+
+@pytest.mark.parametrize("section", sorted(config_sections()))
+def test_each_configuration_section_is_documented(section: str) -> None:
+    assert f"`[{section}]`" in read("configuration.md")
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -150,9 +150,15 @@ def read_awaited(place: Workplace, job: Job, known_final: set[str]) -> dict[str,
 
 
 def _missing_names(place: Workplace, job: Job, script: MetaScript) -> tuple[str, ...]:
-    wanted = ((PROJECT, script.directives.project), (RESOURCE, script.directives.resource))
+    config, directives = place.config, script.directives
+    wanted = (
+        (PROJECT, directives.project, config.projects),
+        (RESOURCE, directives.resource, config.resources),
+    )
     return tuple(
-        f"{kind} {name}" for kind, name in wanted if name and not _has_meaning(place, job, kind, name)
+        f"{kind} {name}"
+        for kind, name, own in wanted
+        if name and name not in own and not _has_meaning(place, job, kind, name)
     )
 
 

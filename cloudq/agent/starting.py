@@ -179,7 +179,9 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
         for name in (PROJECT, RESOURCE)
     }
     placement = Placement(
-        work_dir=str(place.folders.work_dir(job.id)), status_file=str(place.folders.status_file(job.id))
+        work_dir=str(place.folders.work_dir(job.id)),
+        status_file=str(place.folders.status_file(job.id)),
+        array_range=job.array_range,
     )
     system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
     templates = place.config.file.parent / "templates"
@@ -187,13 +189,13 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
 
 
 def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
-    """Return the agent's system as a translation sees it, with a job's definitions."""
+    """Return the agent's system as a translation sees it: its own definitions win over a job's."""
     config = place.config
     return System(
         name=config.name,
         scheduler=place.queue.scheduler.name,
-        projects=for_system(projects, config.name),
-        resources=for_system(resources, config.name),
+        projects={**for_system(projects, config.name), **config.projects},
+        resources={**for_system(resources, config.name), **config.resources},
         container_runtime=config.container_runtime,
         endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
         # The default chain needs no profile, and a host with a role or keys in its environment has none.

@@ -113,6 +113,18 @@ def submit(
         click.echo(job.id if parsable else f"Job ({job.id}) {job.name} has been submitted.")
 
 
+@main.command(name="translate")
+@click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--to", "system", required=True, metavar="SYSTEM", help="The system to translate for.")
+@common_options
+def translate_script(*, script: Path, system: str) -> None:
+    """Print what SYSTEM's agent would submit for a meta script, without submitting it."""
+    from cloudq.client.translation import translate_for
+
+    config = load_config()
+    click.echo(translate_for(open_bundles(config), config, script, system), nl=False)
+
+
 @main.command()
 @id_options
 @json_option

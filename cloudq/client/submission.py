@@ -25,8 +25,8 @@ from cloudq.client.inputs import Input, check_inputs, pack_inputs
 from cloudq.config import ClientConfig
 from cloudq.errors import ConflictError, InputError, StoreError
 from cloudq.job import ArrayRange, Condition, Job, JobKind, is_job_id, new_job_id
-from cloudq.metascript import check_names, parse_meta_script
-from cloudq.system import ANY
+from cloudq.metascript import Directives, MetaScript, check_names, parse_meta_script
+from cloudq.system import ANY, Definitions, with_system
 
 MAX_SCRIPT_BYTES = 4 * 1024 * 1024
 """What Slurm takes unless a site says otherwise (`max_script_size` in slurm.conf(5))."""
@@ -110,7 +110,7 @@ def _checked(bundles: Bundles, config: ClientConfig, submission: Submission) -> 
     elif submission.submit_options:
         raise InputError("--submit-opt: expected --submit-to, too; a meta script has #$ other_opts")
     else:
-        job = replace(job, run_on=_check_meta(config, submission.script, script))
+        job = replace(job, run_on=_check_meta(bundles, config, submission.script, script))
     return _with_dependencies(bundles, job, submission), script
 
 
@@ -135,19 +135,44 @@ def _check_local(job: Job) -> None:
         raise InputError(f"--submit-opt {job.submit_options!r}: {error}") from error
 
 
-def _check_meta(config: ClientConfig, path: Path, script: bytes) -> str:
+def _check_meta(bundles: Bundles, config: ClientConfig, path: Path, script: bytes) -> str:
     """Check a meta script and return the system it is for."""
+    meta_script = parse_script(path, script)
+    check_names(meta_script, *known_definitions(bundles, config, meta_script.directives))
+    run_on = meta_script.directives.run_on
+    if not is_job_id(run_on):
+        raise InputError(f"{path}: run_on: expected the name of a system, got {run_on!r}")
+    return run_on
+
+
+def parse_script(path: Path, script: bytes) -> MetaScript:
+    """Parse a meta script. Raises InputError."""
     try:
         text = script.decode("utf-8")
     except UnicodeDecodeError as error:
         line = script[: error.start].count(b"\n") + 1
         raise InputError(f"{path}:{line}: a meta script must be UTF-8 text") from error
-    meta_script = parse_meta_script(text, str(path))
-    check_names(meta_script, config.projects, config.resources)
-    run_on = meta_script.directives.run_on
-    if not is_job_id(run_on):
-        raise InputError(f"{path}: run_on: expected the name of a system, got {run_on!r}")
-    return run_on
+    return parse_meta_script(text, str(path))
+
+
+def known_definitions(
+    bundles: Bundles, config: ClientConfig, directives: Directives
+) -> tuple[Definitions, Definitions]:
+    """Return what projects and resources mean, by our own files and by what the systems publish.
+
+    The systems are asked only if the script names a project or resource that our files do not have.
+    """
+    projects, resources = config.projects, config.resources
+    wanted = ((directives.project, projects), (directives.resource, resources))
+    system = directives.run_on.lower()
+    if all(not name or system in definitions.get(name, {}) for name, definitions in wanted):
+        return projects, resources
+    named = directives.run_on != ANY
+    found = [bundles.presence(directives.run_on)] if named else bundles.presences()
+    for presence in filter(None, found):
+        projects = with_system(projects, presence.system, presence.projects)
+        resources = with_system(resources, presence.system, presence.resources)
+    return projects, resources
 
 
 def _with_dependencies(bundles: Bundles, job: Job, submission: Submission) -> Job:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn, Union
+from typing import NoReturn, Optional, Union
 
 from jinja2 import (
     BaseLoader,
@@ -24,6 +24,7 @@ from jinja2 import (
 )
 
 from cloudq.errors import ConfigError, MetaScriptError
+from cloudq.job import ArrayRange
 from cloudq.metascript.parse import MetaScript
 from cloudq.metascript.values import unprintable
 from cloudq.system import ANY, System
@@ -36,10 +37,12 @@ class Placement:
     Attributes:
         work_dir: Its working directory, absolute.
         status_file: Where the script writes its exit status, absolute; `.TASK` is appended for a task.
+        array_range: All tasks, if it is an array job: for schedulers that tell a task only its own number.
     """
 
     work_dir: str
     status_file: str
+    array_range: Optional[ArrayRange] = None
 
 
 def translate(

@@ -77,6 +77,8 @@ class Site:
             lost_after=timedelta(minutes=10),
             command_timeout=timedelta(seconds=10),
             slots=1,
+            projects={},
+            resources={},
             container_runtime="none",
         )
         folders = self.folders

@@ -70,6 +70,13 @@ def test_a_job_whose_project_has_no_meaning_here_is_left_to_others(site: Site) -
     assert site.job(other.id).state is JobState.READY
 
 
+def test_a_project_that_only_the_agent_knows_is_enough(site: Site) -> None:
+    site.settings["projects"] = {"p1": "group"}
+    agent, job = site.new_agent(), site.submit(b"#$ project: p1\necho\n", run_on="ANY")
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.READY
+
+
 def test_without_conditional_writes_no_job_for_any_system_is_taken(site: Site) -> None:
     agent = site.new_agent(takes_any=False)
     job, named = site.submit(ANY_META, run_on="ANY"), site.submit()

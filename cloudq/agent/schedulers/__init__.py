@@ -9,6 +9,7 @@ from typing import Callable
 
 from cloudq.agent.schedulers.base import Scheduler
 from cloudq.agent.schedulers.local import Local
+from cloudq.agent.schedulers.pbs import Pbs
 from cloudq.agent.schedulers.slurm import Slurm
 from cloudq.errors import ConfigError
 
@@ -18,6 +19,7 @@ SchedulerFactory = Callable[[Path, int], Scheduler]
 SCHEDULERS: Mapping[str, SchedulerFactory] = MappingProxyType(
     {
         "local": Local,
+        "pbs": lambda *_: Pbs(),
         "slurm": lambda *_: Slurm(),
     }
 )

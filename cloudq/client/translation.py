@@ -1,0 +1,82 @@
+"""Translation without submission: what an agent would make of a meta script."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Optional
+
+from cloudq.bundle import Bundles
+from cloudq.client.submission import parse_script
+from cloudq.config import ClientConfig
+from cloudq.errors import CloudQError, ManifestError, StoreError
+from cloudq.metascript import Placement, translate
+from cloudq.presence import Presence, parse_presence, render_presence
+from cloudq.store.files import appearing
+from cloudq.system import System, for_system
+
+_ID = "JOB-ID"
+
+
+def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: str) -> str:
+    """Translate a meta script for a system by what its agent published, or did when last asked.
+
+    Raises:
+        InputError: The script cannot be run there.
+        CloudQError: No agent of this name has published anything.
+        StoreError: The bucket cannot be reached, and nothing is remembered of this system.
+    """
+    presence = find_presence(bundles, config, system)
+    target = System(
+        name=presence.system,
+        scheduler=presence.scheduler,
+        projects={**for_system(config.projects, system), **presence.projects},
+        resources={**for_system(config.resources, system), **presence.resources},
+        container_runtime=presence.container_runtime,
+        endpoint_url=presence.endpoint_url,
+    )
+    placement = Placement(
+        work_dir=f"{presence.directory}/cache/{_ID}",
+        status_file=f"{presence.directory}/spool/{_ID}/exit_status",
+    )
+    return translate(parse_script(script, script.read_bytes()), target, placement)
+
+
+def find_presence(bundles: Bundles, config: ClientConfig, system: str) -> Presence:
+    """Return what a system published; what is remembered of it, if the bucket cannot be reached."""
+    file = _cache_file(config, system)
+    try:
+        presence = bundles.presence(system)
+    except StoreError:
+        remembered = _remembered(file)
+        if remembered is None:
+            raise
+        return remembered
+    if presence is None:
+        raise CloudQError(
+            f"no agent of the name {system} has been seen in this bucket",
+            hint="an agent publishes what its system is like when it starts",
+        )
+    with contextlib.suppress(OSError), appearing(_made(file)) as stream:
+        stream.write(render_presence(presence))
+    return presence
+
+
+def _remembered(file: Path) -> Optional[Presence]:
+    with contextlib.suppress(OSError, ManifestError):
+        return parse_presence(file.read_bytes(), str(file))
+    return None
+
+
+def _cache_file(config: ClientConfig, system: str) -> Path:
+    """Return where a system of this bucket is remembered, in the user's cache folder."""
+    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = f"{config.store.endpoint_url} {config.store.bucket} {config.prefix}"
+    return top / "cloudq" / hashlib.sha256(place.encode()).hexdigest()[:16] / f"{system.lower()}.json"
+
+
+def _made(file: Path) -> Path:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return file
