@@ -19,7 +19,7 @@ demo: $(VENV)/.demo ## show CloudQ at work on this computer: an S3 server, an ag
 	@$(BIN)/python demo/demo.py
 
 test: $(VENV)/.test ## run the unit tests: no root, no daemons, no network
-	@$(BIN)/python -m pytest -m 'not real' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m 'not real' -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 test-real: $(VENV)/.test ## test against real Slurm, SeaweedFS and Ceph (root, Debian 12; KEEP=1 leaves them up)
 	@KEEP=$(KEEP) tests/testbed/with-daemons $(BIN)/python -m pytest -m real $(PYTEST_ARGS)

@@ -43,6 +43,8 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
     )
     progress = advance(active.job, evidence, now=place.now(), lost_after=place.config.lost_after)
     if progress.outcome is not None:
+        if any(status.cancel_needed for status in statuses.values()):
+            place.queue.cancel(active.job.native_id)
         active.outcome, active.finished = progress.outcome, progress.finished or place.now()
         active.record = replace(active.record, job=progress.job)
     elif progress.job != active.job:

@@ -127,8 +127,15 @@ def judge(
 
 def _ended(status: NativeStatus, *, cancelled: bool) -> Task:
     """Say how something ended; that it was cancelled needs no words if that was asked of us."""
-    on_request = cancelled and status.state is NativeState.CANCELLED
-    return Task(_FINAL_STATES[status.state], "" if on_request else describe(status), _exit_code(status))
+    if cancelled and _may_be_cancelled(status):
+        return Task(JobState.DELETED, "", _exit_code(status))
+    return Task(_FINAL_STATES[status.state], describe(status), _exit_code(status))
+
+
+def _may_be_cancelled(status: NativeStatus) -> bool:
+    """Tell whether this is what a cancelled job looks like: to Grid Engine it was killed by a signal."""
+    killed = bool(status.signal) or (status.exit_code or 0) > 128
+    return status.state is NativeState.CANCELLED or (status.state is NativeState.FAILED and killed)
 
 
 def describe(status: NativeStatus) -> str:

@@ -73,7 +73,7 @@ class Queue:
             CommandError: It could not be asked.
         """
         for command in self.scheduler.find_commands(tag, work_dir):
-            native_id = self.scheduler.parse_find(self._output(command), tag, work_dir)
+            native_id = self.scheduler.parse_find(self._output_or_nothing(command), tag, work_dir)
             if native_id is not None:
                 return native_id
         return None
@@ -133,6 +133,6 @@ class Queue:
         try:
             return self._output(command)
         except CommandError as error:
-            if self.scheduler.is_unknown_job(error.stderr):
+            if self.scheduler.is_unknown_job(f"{error.stderr}\n{error.stdout}"):
                 return error.stdout
             raise

@@ -65,19 +65,28 @@ def run_once(config: AgentConfig) -> None:
 def run_forever(config: AgentConfig, *, foreground: bool) -> None:
     """Make passes until SIGTERM or SIGINT; SIGHUP reopens the log.
 
+    The work is done in other threads, so that a signal is obeyed at once even while the network hangs.
+
     Raises:
-        CloudQError: Another agent of this name runs.
+        CloudQError: Another agent of this name runs, or this one cannot go on.
     """
     with sole_agent(config) as folders:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
         stop = threading.Event()
         _handle_signals(stop, log.reopen)
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
-        agent = _open_until_it_works(config, stop)
-        if agent is not None:
-            _make_passes(agent, stop)
-        logger.info("agent %s: stopped", config.name)
+        service = _Service(config, stop)
+        thread = threading.Thread(target=service.run, name="passes", daemon=True)
+        thread.start()
+        stop.wait()
+        thread.join(GRACE.total_seconds())
+        logger.info("agent %s: stopped%s", config.name, " in the middle of a step" * thread.is_alive())
         logging.shutdown()
+        if thread.is_alive():
+            # Python would wait for the thread. Every step can be cut off; the next start takes it up.
+            os._exit(0)
+        if service.fault is not None:
+            raise service.fault
 
 
 def detach(config: AgentConfig) -> None:
@@ -197,46 +206,67 @@ def _scheduler(config: AgentConfig) -> Scheduler:
         raise ConfigError(f"{config.file}: [agent] {error}") from error
 
 
-def _open_until_it_works(config: AgentConfig, stop: threading.Event) -> Optional[Agent]:
-    """Open the agent; while store or scheduler are away, try again until told to stop."""
-    said = ""
-    while not stop.is_set():
-        try:
-            agent = open_agent(config)
-            agent.recover()
-            return agent
-        except (StoreError, CommandError) as error:
-            if str(error) != said:
-                said = str(error)
-                logger.warning("cannot start yet, trying again: %s", error)
-            stop.wait(RETRY_START_AFTER.total_seconds())
-    return None
+class _Service:
+    """What an agent does until it is told to stop.
 
+    Attributes:
+        fault: Why it ended by itself, if it did.
+    """
 
-def _make_passes(agent: Agent, stop: threading.Event) -> None:
-    config = agent.place.config
-    heartbeat = Heartbeat(agent)
-    said = ""
-    while not stop.is_set():
+    def __init__(self, config: AgentConfig, stop: threading.Event) -> None:
+        self._config = config
+        self._stop = stop
+        self.fault: Optional[CloudQError] = None
+
+    def run(self) -> None:
+        """Open the agent and make passes."""
         try:
-            agent.run_pass()
-            if said:
-                logger.info("the store answers again")
-            said = ""
+            agent = self._open_until_it_works()
+            if agent is not None:
+                self._make_passes(agent)
         except CloudQError as error:
-            if str(error) != said:
-                said = str(error)
-                logger.warning("the bucket cannot be read; running jobs go on: %s", error)
-        heartbeat.beat()
-        stop.wait((config.interval if agent.busy else config.idle_interval).total_seconds())
-    agent.crew.stop()
-    if not agent.crew.wait(GRACE):
-        logger.warning("stopping in the middle of a long step; the next start takes it up again")
+            logger.error("%s", error)
+            self.fault = error
+        except Exception as error:
+            logger.exception("unexpected fault")
+            self.fault = CloudQError(f"unexpected fault, see the log: {error}")
+        finally:
+            self._stop.set()
+
+    def _open_until_it_works(self) -> Optional[Agent]:
+        """Open the agent; while store or scheduler are away, try again until told to stop."""
+        said = ""
+        while not self._stop.is_set():
+            try:
+                agent = open_agent(self._config)
+                agent.recover()
+                return agent
+            except (StoreError, CommandError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    logger.warning("cannot start yet, trying again: %s", error)
+                self._stop.wait(RETRY_START_AFTER.total_seconds())
+        return None
+
+    def _make_passes(self, agent: Agent) -> None:
+        heartbeat = Heartbeat(agent)
+        said = ""
+        while not self._stop.is_set():
+            try:
+                agent.run_pass()
+                if said:
+                    logger.info("the store answers again")
+                said = ""
+            except CloudQError as error:
+                if str(error) != said:
+                    said = str(error)
+                    logger.warning("the bucket cannot be read; running jobs go on: %s", error)
+            heartbeat.beat()
+            pause = self._config.interval if agent.busy else self._config.idle_interval
+            self._stop.wait(pause.total_seconds())
+        agent.crew.stop()
         heartbeat.beat(stopped=True, at_once=True)
-        logging.shutdown()
-        # The worker is no daemon thread: Python would wait for it. Every step can be cut off here.
-        os._exit(0)
-    heartbeat.beat(stopped=True, at_once=True)
+        agent.crew.wait()
 
 
 def _handle_signals(stop: threading.Event, reopen_log: object) -> None:

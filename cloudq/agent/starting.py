@@ -116,11 +116,13 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
 def _record_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
     words = command.split()
     group = words[words.index("-g") + 1] if "-g" in words[:-1] else ""
+    added = f"-g {group}" if group and active.job.kind is JobKind.META else ""
     job = replace(
         active.job,
         state=JobState.READY,
         native_id=native_id,
         submit_command=command,
+        native_options=added,
         local_account=place.account,
         local_group=group,
         work_dir=str(place.folders.work_dir(active.job.id)),
@@ -153,9 +155,10 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         (spool / INPUT).unlink()
     script = place.bundles.read(job.id, job.name)
     _write_script(work_dir / job.name, script)
+    project = ""
     if job.kind is JobKind.META:
         job = replace(job, native_script=native_script_name(job.name))
-        text = _translated(place, job, script, names)
+        text, project = _translated(place, job, script, names)
         _write_script(work_dir / job.native_script, text)
         place.bundles.write(job.id, job.native_script, text)
     submission = Submission(
@@ -168,11 +171,13 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         text="" if job.kind is JobKind.META else script.decode("utf-8", "replace"),
         options=_split_options(job),
         array_range=_remaining(job),
+        project=project,
     )
     return submission, job
 
 
-def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> bytes:
+def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> tuple[bytes, str]:
+    """Return the script to submit, and what its project is called here."""
     meta = parse_meta_script(script.decode("utf-8"), job.name)
     definitions = {
         name: read_definitions(place, job.id, name) if name in names else no_definitions()
@@ -185,7 +190,8 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
     )
     system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
     templates = place.config.file.parent / "templates"
-    return translate(meta, system, placement, template_dirs=[templates]).encode("utf-8")
+    text = translate(meta, system, placement, template_dirs=[templates])
+    return text.encode("utf-8"), system.projects.get(meta.directives.project, "")
 
 
 def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Callable
 
 from cloudq.agent.schedulers.base import Scheduler
+from cloudq.agent.schedulers.gridengine import GridEngine
 from cloudq.agent.schedulers.local import Local
 from cloudq.agent.schedulers.pbs import Pbs
 from cloudq.agent.schedulers.slurm import Slurm
@@ -18,6 +19,8 @@ SchedulerFactory = Callable[[Path, int], Scheduler]
 
 SCHEDULERS: Mapping[str, SchedulerFactory] = MappingProxyType(
     {
+        "abci": lambda *_: GridEngine("abci", group_option=True),
+        "gridengine": lambda *_: GridEngine(),
         "local": Local,
         "pbs": lambda *_: Pbs(),
         "slurm": lambda *_: Slurm(),

@@ -46,6 +46,8 @@ class NativeStatus:
         started, finished: When, as the scheduler knows it (aware).
         settles_after: How long a final state must stand before it is believed, because the scheduler
             may yet requeue the job (a failed node); zero for states that are final at once.
+        cancel_needed: It has failed, but the scheduler keeps it in a state of error, from which it would
+            start again if somebody cleared that: it must be cancelled (Grid Engine's `Eqw`).
     """
 
     state: NativeState
@@ -55,6 +57,7 @@ class NativeStatus:
     started: Optional[datetime] = None
     finished: Optional[datetime] = None
     settles_after: timedelta = timedelta(0)
+    cancel_needed: bool = False
 
 
 TaskStatuses = Mapping[Optional[int], NativeStatus]
@@ -77,6 +80,8 @@ class Submission:
         text: The script, if it is the user's own for this scheduler: it may have options in it.
         options: The user's options (of a local job), already split into words.
         array_range: The tasks, if it is an array job.
+        project: What the project of a meta script is called here, for schedulers that cannot be told in
+            the script; empty if it has none.
     """
 
     script: Path
@@ -88,6 +93,7 @@ class Submission:
     text: str = ""
     options: tuple[str, ...] = ()
     array_range: Optional[ArrayRange] = None
+    project: str = ""
 
 
 class Scheduler(Protocol):
@@ -151,8 +157,12 @@ class Scheduler(Protocol):
         """The command that cancels a job with all its tasks."""
         ...
 
-    def is_unknown_job(self, stderr: str) -> bool:
-        """Tell whether a poll, detail or cancel command failed because the id is not known (any more)."""
+    def is_unknown_job(self, said: str) -> bool:
+        """Tell whether a poll, detail, find or cancel command failed because the job is not known (any more).
+
+        Args:
+            said: What it printed, on either stream.
+        """
         ...
 
     def is_temporary(self, stderr: str) -> bool:

@@ -19,9 +19,9 @@ also in here-documents of the body, which are nobody's options."""
 
 # `$user` is replaced by qstat itself. The states are pending, running, suspended: all that have not ended.
 _QUEUE = ["qstat", "-xml", "-u", "$user", "-s", "prs"]
-# Against what the script or the site's sge_request may say: wait for the end, start at once or never,
-# take the script for a program, write all to one log.
-_PLAIN = ["-sync", "n", "-now", "n", "-b", "n", "-j", "n"]
+# Against what the script or the site's sge_request may say: wait for the end, take the script for a
+# program and look for no options in it, write both logs to one file.
+_PLAIN = ["-sync", "n", "-b", "n", "-j", "n"]
 
 _MAX_NAME = 100
 _SUBMITTED = re.compile(r"(\d+)(?:\.\d+-\d+:\d+)?\Z")
@@ -164,8 +164,7 @@ def _array_options(array_range: Optional[ArrayRange]) -> list[str]:
     if array_range is None:
         return []
     task_ids = array_range.task_ids()
-    first, last = task_ids[0], task_ids[-1]
-    step = task_ids[1] - first if len(task_ids) > 1 else 1
+    first, last, step = _even_span(task_ids) if len(array_range.spans) > 1 else array_range.spans[0]
     if first == 0 or task_ids != tuple(range(first, last + 1, step)):
         raise InputError(
             f"array range {array_range}: Grid Engine can only do FIRST-LAST:STEP such as 1-9:2, "
@@ -173,3 +172,9 @@ def _array_options(array_range: Optional[ArrayRange]) -> list[str]:
         )
     limit = [] if array_range.limit is None else ["-tc", str(array_range.limit)]
     return ["-t", f"{first}-{last}:{step}", *limit]
+
+
+def _even_span(task_ids: Sequence[int]) -> tuple[int, int, int]:
+    """Return first, last and step of a list such as 1,3,5, which could be said in one span."""
+    step = task_ids[1] - task_ids[0] if len(task_ids) > 1 else 1
+    return task_ids[0], task_ids[-1], step
