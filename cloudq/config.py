@@ -14,10 +14,12 @@ from typing import Optional
 from cloudq.errors import ConfigError
 from cloudq.job import is_job_id
 from cloudq.store import StoreAddress
-from cloudq.system import ANY, Definitions, no_definitions, parse_definitions
+from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
 
 ENVIRONMENT_VARIABLE = "CLOUDQ_CONFIG"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+DETECT = "auto"
+CONTAINER_RUNTIMES = (DETECT, "none", "apptainer", "singularity", "podman", "docker", "charliecloud")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class AgentConfig:
         command_timeout: Longest time a scheduler command may take.
         slots: Processes at the same time, for type `local`.
         projects, resources: What abstract names mean here; they win over the files of a job.
-        container_runtime: `none`, `apptainer` or `singularity`.
+        container_runtime: One of `CONTAINER_RUNTIMES`.
+        container_cache: Folder of the images that all jobs share; None for `images` in `directory`.
+        container_pull: Who pulls images: `job`, or `agent`, on its own host before the submission.
+        registries: Registries that want credentials (sections `registry:NAME`).
     """
 
     file: Path
@@ -89,6 +94,14 @@ class AgentConfig:
     projects: Mapping[str, str]
     resources: Mapping[str, str]
     container_runtime: str
+    container_cache: Optional[Path] = None
+    container_pull: str = "job"
+    registries: tuple[Registry, ...] = ()
+
+    @property
+    def image_cache(self) -> Path:
+        """The folder of the images that all jobs share."""
+        return self.container_cache or self.directory / "images"
 
 
 def client_config_file(given: Optional[Path] = None) -> Path:
@@ -152,9 +165,10 @@ def load_agent_config(file: Path) -> AgentConfig:
         slots=ini.whole("agent", "slots", max(1, (os.cpu_count() or 2) - 1), minimum=1),
         projects=ini.names("projects"),
         resources=ini.names("resources"),
-        container_runtime=ini.choice(
-            "agent", "container_runtime", ("none", "apptainer", "singularity"), "none"
-        ),
+        container_runtime=ini.choice("agent", "container_runtime", CONTAINER_RUNTIMES, DETECT),
+        container_cache=ini.beside("agent", "container_cache"),
+        container_pull=ini.choice("agent", "container_pull", ("job", "agent"), "job"),
+        registries=_registries(ini),
     )
 
 
@@ -248,6 +262,19 @@ def _prefix(ini: _Ini) -> str:
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise ini.fault("default", "cloudq_prefix", "a key prefix such as team/project")
     return f"{prefix}/" if prefix else ""
+
+
+def _registries(ini: _Ini) -> tuple[Registry, ...]:
+    """Read the sections `registry:NAME`. The files are looked at only when an image is pulled."""
+    registries = []
+    for section in (section for section in ini.values if section.startswith("registry:")):
+        host, auth_file = ini.text(section, "host").lower(), ini.beside(section, "authfile")
+        if "/" in host:
+            raise ini.fault(section, "host", "the host of a registry, such as nvcr.io or 127.0.0.1:5000")
+        if auth_file is None:
+            raise ini.fault(section, "authfile", "a file in the form of Docker's config.json")
+        registries.append(Registry(host, str(auth_file)))
+    return tuple(registries)
 
 
 def _load_definitions(file: Optional[Path]) -> Definitions:

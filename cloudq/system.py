@@ -23,6 +23,19 @@ def no_definitions() -> Definitions:
 
 
 @dataclass(frozen=True)
+class Registry:
+    """Where the credentials for a registry of images are; never what they are.
+
+    Attributes:
+        host: The registry, as images name it: `nvcr.io`, `docker.io`, `127.0.0.1:5000`.
+        auth_file: A file in the form of Docker's `config.json`, absolute.
+    """
+
+    host: str
+    auth_file: str
+
+
+@dataclass(frozen=True)
 class System:
     """A machine with an agent, as the translation of a meta script sees it.
 
@@ -31,7 +44,9 @@ class System:
         scheduler: The kind of scheduler, which is the name of its template (`slurm`, `local`).
         projects: Abstract project -> the account or group to charge.
         resources: Abstract resource -> the site's resource type, or options of the scheduler.
-        container_runtime: `apptainer`, `singularity` or `none`.
+        container_runtime: The name of a template of container functions (`apptainer`, `docker`, `none`).
+        image_cache: Folder of the images that all jobs share, absolute; without one each job has its own.
+        registries: Registries that want credentials.
         endpoint_url: Endpoint that the copy function uses unless it is given another; empty for AWS.
         profile: Credentials profile that the copy function uses unless it is given another.
     """
@@ -41,6 +56,8 @@ class System:
     projects: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, str] = field(default_factory=dict)
     container_runtime: str = "none"
+    image_cache: str = ""
+    registries: tuple[Registry, ...] = ()
     endpoint_url: str = ""
     profile: str = ""
 

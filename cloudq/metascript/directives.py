@@ -13,6 +13,7 @@ from typing import Optional
 from cloudq.errors import MetaScriptError
 from cloudq.metascript.values import (
     parse_image_url,
+    parse_memory,
     parse_name,
     parse_named_image,
     parse_number,
@@ -20,6 +21,7 @@ from cloudq.metascript.values import (
     parse_run_on,
     parse_shell,
     parse_walltime,
+    parse_yes_or_no,
     unprintable,
 )
 from cloudq.system import ANY
@@ -54,6 +56,11 @@ class Directives:
         run_on: A system's name, or `ANY`.
         project, resource: Abstract names; empty if the script says nothing.
         n_resource: How many units of what the resource means.
+        nodes: How many nodes; 0 if the script says nothing.
+        cores: Processor cores on each node; 0 if it says nothing.
+        gpus: GPUs on each node.
+        memory: Bytes on each node; 0 if it says nothing.
+        exclusive: Whether the nodes are to be the job's alone.
         walltime: The longest time that the job may run.
         other_options: Scheduler options, split into words.
         images: Container images, in order.
@@ -65,6 +72,11 @@ class Directives:
     project: str = ""
     resource: str = ""
     n_resource: int = 1
+    nodes: int = 0
+    cores: int = 0
+    gpus: int = 0
+    memory: int = 0
+    exclusive: bool = False
     walltime: Optional[timedelta] = None
     other_options: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
@@ -110,6 +122,11 @@ _READERS: Mapping[str, Callable[[Directives, str], Directives]] = MappingProxyTy
         "project": lambda read, text: replace(read, project=parse_name(text)),
         "resource": lambda read, text: replace(read, resource=parse_name(text)),
         "n_resource": lambda read, text: replace(read, n_resource=parse_number(text)),
+        "nodes": lambda read, text: replace(read, nodes=parse_number(text)),
+        "cores": lambda read, text: replace(read, cores=parse_number(text)),
+        "gpus": lambda read, text: replace(read, gpus=parse_number(text)),
+        "memory": lambda read, text: replace(read, memory=parse_memory(text)),
+        "exclusive": lambda read, text: replace(read, exclusive=parse_yes_or_no(text)),
         "walltime": lambda read, text: replace(read, walltime=parse_walltime(text)),
         "other_opts": lambda read, text: replace(read, other_options=parse_options(text)),
         "container_img": _with_numbered_image,
@@ -137,6 +154,9 @@ def parse_directives(written: Sequence[DirectiveLine], source: str) -> Directive
     lines = {directive.key: directive.line for directive in written}
     if "n_resource" in lines and not directives.resource:
         raise MetaScriptError(source, lines["n_resource"], "n_resource: expected a resource directive, too")
+    if "nodes" in lines and directives.resource:
+        problem = "nodes: expected n_resource instead, as there is a resource directive"
+        raise MetaScriptError(source, lines["nodes"], problem)
     return replace(directives, lines=MappingProxyType(lines))
 
 

@@ -81,7 +81,7 @@ def _environment(template_dirs: tuple[str, ...]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(quote=shlex.quote, clock=_clock, options=_options)
+    environment.filters.update(quote=shlex.quote, clock=_clock, options=_options, mebibytes=_mebibytes)
     environment.tests["matching"] = lambda text, pattern: re.search(pattern, text) is not None
     return environment
 
@@ -103,9 +103,8 @@ def _values(script: MetaScript, system: System, placement: Placement) -> dict[st
         "body": script.body,
         "directives": directives,
         "fail": lambda directive, problem: _fail(script, directive, problem),
-        "gpu": any(
-            "gpu" in text.lower() for text in (resource, *directives.other_options, *script.native_lines)
-        ),
+        "gpu": bool(directives.gpus)
+        or any("gpu" in text.lower() for text in (resource, *directives.other_options, *script.native_lines)),
         "interpreter": script.interpreter or _interpreter(directives.shell),
         "native_lines": script.native_lines,
         "placement": placement,
@@ -172,6 +171,11 @@ def _clock(time: timedelta) -> str:
     minutes, seconds = divmod(int(time.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}"
+
+
+def _mebibytes(size: int) -> int:
+    """Write bytes as MiB, rounded up."""
+    return -(-size // 2**20)
 
 
 def _options(words: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -16,6 +16,7 @@ _OTHER_SHELLS = ("ash", "ksh93", "lksh", "mksh", "yash")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _CLOCK = re.compile(r"(?:([0-9]{1,5})-)?([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])\Z")
 _UNITS = re.compile(r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9})s)?\Z")
+_MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([KMGT])(?:I?B)?\Z")
 _SHELL_PATH = re.compile(r"/[A-Za-z0-9._/+-]+\Z")
 _ENVIRONMENT_WORD = re.compile(r"-|[A-Za-z_][A-Za-z0-9_]*=")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
@@ -52,6 +53,23 @@ def parse_number(text: str) -> int:
     if not _WHOLE_NUMBER.match(text) or int(text) == 0:
         raise ValueError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
+
+
+def parse_memory(text: str) -> int:
+    """Parse `512M`, `4G`, `1.5T` or `4GB`, in powers of 1024, to bytes."""
+    match = _MEMORY.match(text.upper())
+    size = float(match[1]) * 1024 ** "KMGT".index(match[2]) * 1024 if match else 0
+    if size < 1:
+        raise ValueError(f"expected a size with its unit such as 512M or 4G, got {text!r}")
+    return int(size)
+
+
+def parse_yes_or_no(text: str) -> bool:
+    """Parse `yes` or `no` (`true`, `false`)."""
+    known = {"yes": True, "true": True, "no": False, "false": False}
+    if text.lower() not in known:
+        raise ValueError(f"expected yes or no, got {text!r}")
+    return known[text.lower()]
 
 
 def parse_walltime(text: str) -> timedelta:

@@ -107,7 +107,7 @@ def test_a_waiting_job_can_be_cancelled(site: Site) -> None:
         site.pass_until(lambda: site.job(job).native_id)  # noqa: B023
         site.bundles.request_cancel(site.job(job))
         ended = site.ended(job)
-        assert (ended.state, ended.error, ended.started) == (JobState.DELETED, "", None)
+        assert (ended.state, ended.error) == (JobState.DELETED, "")
 
 
 def test_a_running_job_can_be_cancelled(site: Site) -> None:
@@ -180,7 +180,7 @@ def test_a_server_that_is_down_for_a_while_changes_no_job(site: Site) -> None:
     assert site.job(job).state is JobState.RUN
     assert site.job(late).reason.startswith("the scheduler takes no jobs now: Connection refused")
     site.server.change(down=False)
-    site.clock.ahead += timedelta(minutes=1)
+    site.clock.ahead += timedelta(minutes=3)
     (site.folders.work_dir(job.id) / "go").touch()
     assert site.ended(job).state is JobState.DONE
     assert site.ended(late).state is JobState.DONE

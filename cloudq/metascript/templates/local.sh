@@ -2,6 +2,11 @@
 {% extends "base.sh" %}
 
 {% block directives %}
+{% set asked = {"nodes": directives.nodes > 1, "cores": directives.cores > 1, "gpus": directives.gpus,
+    "memory": directives.memory, "exclusive": directives.exclusive} %}
+{% for key in asked if asked[key] %}
+{{ fail(key, "system " ~ system.name ~ " runs processes of one host and sets nothing aside for a job") }}
+{% endfor %}
 {% if directives.walltime %}
 #CLOUDQ --walltime={{ directives.walltime | clock }}
 {% endif %}

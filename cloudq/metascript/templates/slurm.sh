@@ -44,6 +44,21 @@ dropped, and the next line's first word becomes the value. `--x=v` is right also
 {{ fail("n_resource", "expected 1, as the definition of " ~ place ~ " fixes the number by " ~ fixed[0] ~ " without {n}") }}
 {% endif %}
 {% endif %}
+{% if directives.nodes %}
+#SBATCH --nodes={{ directives.nodes }}
+{% endif %}
+{% if directives.cores %}
+#SBATCH --ntasks-per-node=1 --cpus-per-task={{ directives.cores }}
+{% endif %}
+{% if directives.gpus %}
+#SBATCH --gres=gpu:{{ directives.gpus }}
+{% endif %}
+{% if directives.memory %}
+#SBATCH --mem={{ directives.memory | mebibytes }}M
+{% endif %}
+{% if directives.exclusive %}
+#SBATCH --exclusive
+{% endif %}
 {% if directives.walltime %}
 #SBATCH --time={{ directives.walltime | clock }}
 {% endif %}

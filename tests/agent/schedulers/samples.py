@@ -15,3 +15,8 @@ def slurm_sample(name: str) -> str:
 def local_sample(name: str) -> str:
     """Return what a command of the local queue printed."""
     return (_DATA / "local" / name).read_text(encoding="utf-8")
+
+
+def gridengine_sample(name: str) -> str:
+    """Return what a Grid Engine command printed."""
+    return (_DATA / "gridengine" / name).read_text(encoding="utf-8")
