@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Optional
 
 from cloudq.agent import joblogs
@@ -86,6 +87,14 @@ def read_exit_codes(place: Workplace, active: ActiveJob) -> Mapping[Optional[int
     for task_id in active.missing_since:
         file = place.folders.status_file(active.job.id)
         path = file if task_id is None else file.with_name(f"{file.name}.{task_id}")
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            codes[task_id] = int(path.read_text(encoding="ascii"))
+        code = read_exit_code(path)
+        if code is not None:
+            codes[task_id] = code
     return codes
+
+
+def read_exit_code(file: Path) -> Optional[int]:
+    """Read the exit status that a script left, None if it has left none."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return int(file.read_text(encoding="ascii"))
+    return None

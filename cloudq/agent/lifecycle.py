@@ -81,12 +81,13 @@ def advance(job: Job, evidence: Evidence, *, now: datetime, lost_after: timedelt
     if job.array_range is None:
         task = tasks[None]
         if task.state.final:
-            return Progress(_opened(job, JobState.RUN, now), task, finished)
+            return Progress(_ran(job, task, now), task, finished)
         return Progress(_opened(replace(job, reason=_reason(statuses)), task.state, now))
     all_tasks = {**job.tasks, **{i: t for i, t in tasks.items() if i is not None}}
     job = replace(job, tasks=dict(sorted(all_tasks.items())), reason=_reason(statuses))
     if all(task.state.final for task in all_tasks.values()):
-        return Progress(_opened(job, JobState.RUN, now), whole_outcome(job.tasks), finished)
+        outcome = whole_outcome(job.tasks)
+        return Progress(_ran(job, outcome, now), outcome, finished)
     return Progress(_opened(job, _open_state(all_tasks.values()), now))
 
 
@@ -115,7 +116,7 @@ def judge(
     if status is not None or missing < min(RECORDS_LAG, lost_after):
         return before or Task(JobState.READY)
     if task_id in evidence.exit_codes:
-        return _ended_with(evidence.exit_codes[task_id])
+        return outcome_of(evidence.exit_codes[task_id])
     if evidence.cancelled:
         return Task(JobState.DELETED)
     if missing >= lost_after:
@@ -158,6 +159,11 @@ def exit_words(code: int) -> str:
     )
 
 
+def outcome_of(code: int) -> Task:
+    """Say how something ended that left this exit status, and of which nothing else is known."""
+    return Task(JobState.DONE, "", 0) if code == 0 else Task(JobState.ERROR, exit_words(code), code)
+
+
 def signal_words(number: int) -> str:
     """Return number and name of a signal: `9 (SIGKILL)`."""
     try:
@@ -188,6 +194,13 @@ def _opened(job: Job, state: JobState, now: datetime) -> Job:
     return replace(job, state=state)
 
 
+def _ran(job: Job, outcome: Task, now: datetime) -> Job:
+    """Put a job that has ended into the state before its end; one that was deleted may never have run."""
+    if outcome.state is JobState.DELETED and job.started is None:
+        return job
+    return _opened(job, JobState.RUN, now)
+
+
 def _open_state(tasks: Iterable[Task]) -> JobState:
     states = {task.state for task in tasks}
     if any(state.final for state in states):
@@ -208,10 +221,6 @@ def _exit_code(status: NativeStatus) -> Optional[int]:
     if status.state is NativeState.COMPLETED:
         return 0
     return status.exit_code or None
-
-
-def _ended_with(code: int) -> Task:
-    return Task(JobState.DONE, "", 0) if code == 0 else Task(JobState.ERROR, exit_words(code), code)
 
 
 def _common_code(state: JobState) -> Optional[int]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq import archive
+from cloudq.agent.following import read_exit_code
+from cloudq.agent.lifecycle import outcome_of
 from cloudq.agent.schedulers.base import Submission
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import CANCEL, INPUT, PROJECT, RESOURCE, check_script_name, native_script_name
@@ -50,7 +52,7 @@ def start(place: Workplace, active: ActiveJob) -> None:
     try:
         native_id = _find_submitted(place, active)
         if native_id is None:
-            if _may_still_appear(place, active):
+            if _has_run(place, active) or _may_still_appear(place, active):
                 return
             _submit(place, active)
         else:
@@ -66,6 +68,16 @@ def _find_submitted(place: Workplace, active: ActiveJob) -> Optional[str]:
     if _unclear_since(place, active) is None:
         return None
     return place.queue.find(active.job.tag, place.folders.work_dir(active.job.id))
+
+
+def _has_run(place: Workplace, active: ActiveJob) -> bool:
+    """Set the outcome of a job that ran although nobody knows it: it left its exit status."""
+    code = read_exit_code(place.folders.status_file(active.job.id))
+    if code is None or _unclear_since(place, active) is None:
+        return False
+    logger.info("job %s: not in the queue, but it has run", active.job.id)
+    active.outcome = outcome_of(code)
+    return True
 
 
 def _may_still_appear(place: Workplace, active: ActiveJob) -> bool:

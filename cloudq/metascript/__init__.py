@@ -4,7 +4,7 @@ from cloudq.metascript.directives import Directives, Image
 from cloudq.metascript.names import check_names
 from cloudq.metascript.parse import MetaScript, parse_meta_script
 from cloudq.metascript.peek import peek_run_on
-from cloudq.metascript.translate import Placement, translate
+from cloudq.metascript.translate import Placement, container_program, translate
 
 __all__ = [
     "Directives",
@@ -12,6 +12,7 @@ __all__ = [
     "MetaScript",
     "Placement",
     "check_names",
+    "container_program",
     "parse_meta_script",
     "peek_run_on",
     "translate",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -38,11 +38,13 @@ class Placement:
         work_dir: Its working directory, absolute.
         status_file: Where the script writes its exit status, absolute; `.TASK` is appended for a task.
         array_range: All tasks, if it is an array job: for schedulers that tell a task only its own number.
+        images: What to take for an image, by its URL: the same image by its digest, or a file.
     """
 
     work_dir: str
     status_file: str
     array_range: Optional[ArrayRange] = None
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def translate(
@@ -60,9 +62,30 @@ def translate(
         MetaScriptError: A directive that has no meaning on this system.
         ConfigError: No template for the scheduler or the container runtime, or a faulty one.
     """
+    return _render(f"{system.scheduler}.sh", _values(script, system, placement), system, template_dirs)
+
+
+def container_program(
+    system: System, placement: Placement, template_dirs: Sequence[Union[str, Path]] = ()
+) -> str:
+    """Return the program for `/bin/sh` by which translated scripts find, pull and run images.
+
+    Its arguments: `find REFERENCE`, `fetch REFERENCE` (for another host; both print what was found),
+    or `run REFERENCE COMMAND...`.
+
+    Raises:
+        ConfigError: No template for the container runtime, or a faulty one.
+    """
+    values: dict[str, object] = {"system": system, "placement": placement, "gpu": False}
+    return _render(f"containers/{system.container_runtime}.sh", values, system, template_dirs)
+
+
+def _render(
+    name: str, values: dict[str, object], system: System, template_dirs: Sequence[Union[str, Path]]
+) -> str:
     environment = _environment(tuple(str(path) for path in template_dirs))
     try:
-        text = environment.get_template(f"{system.scheduler}.sh").render(_values(script, system, placement))
+        text = environment.get_template(name).render(values)
     except TemplateNotFound as error:
         raise ConfigError(_no_template(environment, str(error.name), system)) from error
     except TemplateError as error:

@@ -20,7 +20,11 @@ _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([KMGT])(?:I?B)?\Z")
 _SHELL_PATH = re.compile(r"/[A-Za-z0-9._/+-]+\Z")
 _ENVIRONMENT_WORD = re.compile(r"-|[A-Za-z_][A-Za-z0-9_]*=")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
-_IMAGE_URL = re.compile(r"(?:docker|oras|library|shub|s3|instance)://\S|/\S|[^\s/:-]\S*\.sif\Z")
+_IMAGE_URL = re.compile(
+    r"(?:docker|oras|library|shub|s3|instance)://\S|/\S|[^\s/:-]\S*\.(?:sif|tar)\Z"
+    # A name as docker has it. The tag or digest must be there: most misspellings have none.
+    r"|(?!.*//)[a-z0-9][a-z0-9._/:-]*(?::\w[\w.-]*|@sha256:[0-9a-f]{64})\Z"
+)
 _TAKEN_VARIABLE = re.compile(
     r"(?:(?:ARY_TASK|AWS|BASH|CLOUDQ|LC|LD|SLURM)_.*|BASH|CDPATH|ENV|E?UID|HOME|IFS|LANG|LOGNAME|PATH"
     r"|PPID|PS[1-4]|(?:OLD)?PWD|RANDOM|SECONDS|SHELL|SHELLOPTS|SYSTEM|TERM|TMPDIR|USER)\Z"
@@ -128,11 +132,11 @@ def check_interpreter(line: str) -> None:
 
 
 def parse_image_url(text: str) -> str:
-    """Parse where a container image is: a URL, an absolute path, or a file `….sif`."""
+    """Parse where a container image is: a URL, an absolute path, a file `….sif` or `….tar`, or `name:tag`."""
     if not _IMAGE_URL.match(text) or len(text.split()) != 1 or unprintable(text):
         raise ValueError(
             "expected docker://, oras://, library://, shub://, s3:// or instance:// and a name, "
-            f"an absolute path, or a file that ends in .sif, without blanks, got {text!r}"
+            f"an absolute path, a file that ends in .sif or .tar, or name:tag, without blanks, got {text!r}"
         )
     return text
 

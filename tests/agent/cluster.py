@@ -137,7 +137,10 @@ class FakeCluster:
     def _render(self, native_ids: Sequence[str], *, final: bool) -> str:
         return json.dumps(
             [
-                [i, task_id, s.state.value, s.exit_code, s.signal, s.reason, s.settles_after.total_seconds()]
+                [
+                    *[i, task_id, s.state.value, s.exit_code, s.signal, s.reason],
+                    *[s.settles_after.total_seconds(), s.cancel_needed],
+                ]
                 for i in native_ids
                 for task_id, s in self.jobs.get(i, {}).items()
                 if s.state.final is final
@@ -158,9 +161,14 @@ def time_out() -> CommandTimeoutError:
 def _parse(output: str) -> Snapshot:
     snapshot: dict[str, Tasks] = {}
     try:
-        for native_id, task_id, state, exit_code, signal, reason, settles in json.loads(output):
+        for native_id, task_id, state, exit_code, signal, reason, settles, cancel in json.loads(output):
             status = NativeStatus(
-                NativeState(state), exit_code, signal, reason, settles_after=timedelta(seconds=settles)
+                NativeState(state),
+                exit_code,
+                signal,
+                reason,
+                settles_after=timedelta(seconds=settles),
+                cancel_needed=cancel,
             )
             snapshot.setdefault(native_id, {})[task_id] = status
     except ValueError as error:

@@ -142,6 +142,34 @@ def test_a_state_that_may_be_taken_back_is_not_believed_at_once(site: Site) -> N
     assert site.job(job.id).error == "node n2 failed"
 
 
+def test_a_job_stuck_in_a_state_of_error_ends_and_leaves_the_queue(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.cluster.faults["cancel"] = [refusal("qmaster is down")]
+    site.cluster.move("1", NativeState.FAILED, reason="no such directory", cancel_needed=True)
+    run_passes(agent)
+    assert not site.job(job.id).state.final
+    site.clock.move(minutes=10)
+    run_passes(agent)
+    ended = site.job(job.id)
+    assert (ended.state, ended.error) == (JobState.ERROR, "no such directory")
+    assert site.cluster.count("cancel") == 2
+
+
+def test_a_task_stuck_in_a_state_of_error_does_not_end_the_others(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit(array_range="1-2")
+    run_passes(agent)
+    site.cluster.set("1", NativeStatus(NativeState.FAILED, reason="stuck", cancel_needed=True), 1)
+    site.cluster.set("1", NativeStatus(NativeState.RUNNING), 2)
+    run_passes(agent)
+    assert site.job(job.id).tasks[1] == Task(JobState.ERROR, "stuck")
+    assert site.cluster.count("cancel") == 0
+    site.cluster.set("1", NativeStatus(NativeState.COMPLETED), 2)
+    run_passes(agent)
+    assert site.cluster.count("cancel") == 1
+    assert site.job(job.id).error == "task 1: stuck"
+
+
 def test_one_failed_task_does_not_end_the_array(site: Site) -> None:
     """Defect 5."""
     agent, job = site.new_agent(), site.submit(array_range="1-3")
@@ -189,6 +217,32 @@ def test_cancelling_a_running_job_ends_it_as_deleted_with_its_outputs(site: Site
     assert site.job(job.id).state is JobState.DELETED
     assert "checkpoint" in _archive_names(site, job.id)
     assert site.keys("agent/") == []
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "error"),
+    [
+        pytest.param({"signal": 9}, JobState.DELETED, "", id="killed"),
+        pytest.param({"exit_code": 143}, JobState.DELETED, "", id="a signal, as its shell tells"),
+        pytest.param({"exit_code": 7}, JobState.ERROR, "exit 7", id="ended by itself"),
+    ],
+)
+def test_a_job_that_was_killed_when_it_was_cancelled_is_deleted(
+    site: Site, end: dict[str, int], state: JobState, error: str
+) -> None:
+    """Grid Engine does not tell that a job was deleted, only that it was killed."""
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.bundles.request_cancel(site.job(job.id))
+    site.cluster.move("1", NativeState.RUNNING)
+    site.cluster.late["cancel"] = [refusal("slow")]
+    run_passes(agent)
+    site.cluster.move("1", NativeState.FAILED, **end)
+    site.clock.move(seconds=30)
+    site.cluster.faults["cancel"] = [refusal("unknown job")]
+    run_passes(agent)
+    ended = site.job(job.id)
+    assert (ended.state, ended.error) == (state, error)
 
 
 def test_a_job_being_cancelled_does_not_flap_back_to_run(site: Site) -> None:
@@ -286,6 +340,27 @@ def test_a_submission_that_timed_out_and_failed_is_made_again_only_after_a_while
     run_passes(agent)
     assert site.cluster.count("submit") == 2
     assert site.job(job.id).native_id == "1"
+
+
+def test_a_job_that_ran_unseen_is_not_run_again(site: Site) -> None:
+    """The submission gave no answer, and the scheduler forgets what has ended (PBS without history)."""
+    agent, job = site.new_agent(), site.submit()
+    site.cluster.faults["submit"] = [time_out()]
+    run_passes(agent)
+    site.folders.status_file(job.id).write_text("3\n")
+    site.clock.move(minutes=3)
+    run_passes(agent)
+    assert site.cluster.count("submit") == 1
+    assert site.job(job.id).error == "exit 3"
+
+
+def test_a_job_cancelled_while_it_waited_has_no_start(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.bundles.request_cancel(site.job(job.id))
+    run_passes(agent, 2)
+    assert site.job(job.id).state is JobState.DELETED
+    assert site.job(job.id).started is None
 
 
 def test_a_broken_meta_script_of_a_1_2_client_ends_as_error(site: Site) -> None:

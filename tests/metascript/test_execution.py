@@ -143,6 +143,8 @@ def test_variables_are_exported(translated: Translate, execute: Execute, shell: 
 @pytest.mark.parametrize(
     ("scheduler", "names"),
     [
+        ("abci", ["SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"]),
+        ("gridengine", ["SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"]),
         ("local", ["CLOUDQ_TASK_ID", "CLOUDQ_TASK_FIRST", "CLOUDQ_TASK_LAST", "CLOUDQ_TASK_STEP"]),
         (
             "slurm",

@@ -1,4 +1,4 @@
-"""The translation of every example for Slurm and for `local`, as golden files.
+"""The translation of every example for every scheduler, as golden files.
 
 With CLOUDQ_UPDATE_GOLDEN=1 in the environment the files are written anew: read the difference.
 """
@@ -18,7 +18,13 @@ from cloudq.system import Definitions, System, for_system, parse_definitions
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 META_SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.sh") if path.name != "slurm-local.sh")
-SYSTEMS = {"mycluster": ("slurm", "singularity"), "demo": ("local", "none")}
+SYSTEMS = {
+    "abci": ("abci", "singularity"),
+    "campus": ("gridengine", "apptainer"),
+    "mycluster": ("slurm", "singularity"),
+    "demo": ("local", "none"),
+    "abci3": ("pbs", "singularity"),
+}
 
 
 def definitions(name: str) -> Definitions:

@@ -200,6 +200,10 @@ def test_images_have_the_variables_of_both_dialects(head: str, variables: list[t
         "/images/app",
         "app.sif",
         "images/app.sif",
+        "images/app.tar",
+        "python:3.12-slim",
+        "host:5000/team/app:1",
+        "nvcr.io/app@sha256:" + "0a" * 32,
         "docker://a;$(b)'\"&",
     ],
 )
@@ -224,7 +228,7 @@ def test_a_shell_may_be_the_interpreter(line: str) -> None:
 WALLTIME = "H:MM:SS such as 1:30:00, D-HH:MM:SS such as 2-00:00:00, or units such as 90m, 2h, 1d12h"
 IMAGE = (
     "expected docker://, oras://, library://, shub://, s3:// or instance:// and a name, "
-    "an absolute path, or a file that ends in .sif, without blanks"
+    "an absolute path, a file that ends in .sif or .tar, or name:tag, without blanks"
 )
 SHELLS = "bash, dash, ksh, sh, zsh"
 
@@ -243,7 +247,7 @@ SHELLS = "bash, dash, ksh, sh, zsh"
         pytest.param(
             "#$ colour: red",
             "job.sh:1: unknown directive 'colour': expected one of run_on, project, resource, n_resource, "
-            "walltime, other_opts, container_img, container_image, shell",
+            "nodes, cores, gpus, memory, exclusive, walltime, other_opts, container_img, container_image, shell",
             id="unknown",
         ),
         pytest.param(
@@ -318,7 +322,12 @@ SHELLS = "bash, dash, ksh, sh, zsh"
             id="no option",
         ),
         pytest.param(
-            "#$ container_img: python:3", f"job.sh:1: container_img: {IMAGE}, got 'python:3'", id="no scheme"
+            "#$ container_img: python", f"job.sh:1: container_img: {IMAGE}, got 'python'", id="no tag"
+        ),
+        pytest.param(
+            "#$ container_img: http://host:80",
+            f"job.sh:1: container_img: {IMAGE}, got 'http://host:80'",
+            id="unknown scheme",
         ),
         pytest.param(
             "#$ container_img: docker://a b",

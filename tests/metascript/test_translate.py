@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudq.agent.schedulers import SCHEDULERS
 from cloudq.errors import ConfigError, MetaScriptError
 from cloudq.system import System
 from tests.metascript.conftest import DEMO, Translate
@@ -218,7 +219,7 @@ def test_an_unknown_word_in_the_configuration_is_named(
 
 
 def test_only_schedulers_are_offered_as_type(translated: Translate) -> None:
-    with pytest.raises(ConfigError, match="one of local, slurm$"):
+    with pytest.raises(ConfigError, match=f"one of {', '.join(sorted(SCHEDULERS))}$"):
         translated("true\n", replace(DEMO, scheduler="lsf"))
 
 

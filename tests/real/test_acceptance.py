@@ -247,6 +247,7 @@ def agent(agent_account: Account, bucket: StoreAddress) -> Iterator[Account]:
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("s3_url", ["seaweedfs"], indirect=True)
 def test_fifty_mixed_jobs_end_as_they_really_did(laptop: Laptop, agent: Account) -> None:
     jobs: dict[str, Wish] = {}
     for wish in wishes():

@@ -35,6 +35,7 @@ _NOT_STARTED = {
 _SIGKILL, _SIGUSR1, _LAST_SIGNAL = 9, 10, 64
 
 _TIME_FORMATS = ("%a %b %d %H:%M:%S %Y", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M:%S")
+_DURATION = re.compile(r"(?:([0-9]*):([0-9]*):)?([0-9]+(?:\.[0-9]+)?)s?\Z")
 _SIZE = re.compile(r"([0-9.]+)([kKmMgGtT]?)B?\Z")
 _MULTIPLIERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _MULTIPLIERS.update({"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40})
@@ -110,10 +111,10 @@ def parse_time(text: str) -> Optional[datetime]:
 
 def parse_duration(text: str) -> Optional[timedelta]:
     """Read `3s`, `3.5` or `1:00:00`; None if it is no duration, such as INFINITY."""
-    try:
-        hours, minutes, seconds = (float(part or 0) for part in f"::{text.rstrip('s')}".split(":")[-3:])
-    except ValueError:
+    match = _DURATION.match(text)
+    if not match:
         return None
+    hours, minutes, seconds = (float(group or 0) for group in match.groups())
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 

@@ -73,9 +73,15 @@ def find_by_directory(jobs: Mapping[str, Attributes], work_dir: Path) -> Optiona
         job_id
         for job_id, attributes in jobs.items()
         if _member(attributes, "Variable_List", "PBS_O_WORKDIR") == str(work_dir)
-        or f"{work_dir}/" in _text(attributes.get("Submit_arguments"))
+        or _is_script_of(work_dir, _text(attributes.get("Submit_arguments")))
     ]
     return max(found, key=lambda job_id: int(re.findall(r"\d+", job_id)[0]), default=None)
+
+
+def _is_script_of(work_dir: Path, arguments: str) -> bool:
+    """Tell whether a command line ends with a file of this directory."""
+    _, directory, name = arguments.rpartition(f"{work_dir}/")
+    return bool(directory) and "/" not in name
 
 
 def _load(output: str) -> Any:  # noqa: ANN401

@@ -27,7 +27,7 @@ cd {{ placement.work_dir | quote }} || exit
 {% include "parts/modules.sh" %}
 {% endblock %}
 
-{% include "containers/" ~ system.container_runtime ~ ".sh" %}
+{% include "parts/containers.sh" %}
 
 cq_container_run() {
     cloudq_container_run "$@"

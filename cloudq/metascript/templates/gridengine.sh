@@ -3,6 +3,8 @@ Grid Engine: qsub(1), measured with 8.1.9. qsub looks for options in the whole s
 here-documents of the body; so these scripts are submitted with `-C '#CQ$'` and begin their lines so.
 In such a line both kinds of quotes are dropped wherever they stand, also one within the other; a #
 ends the line, also within quotes; nothing escapes.
+What Grid Engine has no word of its own for is asked for by the names of its manuals (the parallel
+environment smp, the resources gpu and exclusive): a site that has others refuses the job and says so.
 Queues in mode posix_compliant ignore the first line of a script and start it by -S, which takes a path
 without arguments.
 -#}
@@ -51,6 +53,24 @@ without arguments.
 {% endif %}
 {% elif resource %}
 {{ lines("resource", ["-l", resource ~ "=" ~ n]) -}}
+{% endif %}
+{% if (directives.nodes or 1) > 1 %}
+{% set problem = "Grid Engine cannot be asked for nodes on every site: expected a resource that " ~ system.name %}
+{{ fail("nodes", problem ~ " defines for that, such as -pe mpi {n}") }}
+{% endif %}
+{% set cores = directives.cores or 1 %}
+{% if cores > 1 %}
+#CQ$ -pe smp {{ cores }}
+{% endif %}
+{% if directives.gpus %}
+#CQ$ -l gpu={{ directives.gpus }}
+{% endif %}
+{% if directives.memory %}
+{# The limit is for each slot. #}
+#CQ$ -l h_vmem={{ (directives.memory | mebibytes + cores - 1) // cores }}M
+{% endif %}
+{% if directives.exclusive %}
+#CQ$ -l exclusive=true
 {% endif %}
 {% if directives.walltime %}
 #CQ$ -l h_rt={{ directives.walltime | clock }}

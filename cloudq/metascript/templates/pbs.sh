@@ -15,28 +15,49 @@ A job starts in the home directory: `cd` in base.sh brings it to its own.
 {% endfor %}
 {% endmacro %}
 
+{#- Stops if the definition of the resource has what a directive would say again. -#}
+{% macro unless_fixed(directive, name) %}
+{% for word in resource_words if word is matching("(\\A|[,l])" ~ name ~ "=") %}
+{% set place = directives.resource ~ " on system " ~ system.name %}
+{{ fail(directive, "the definition of " ~ place ~ " has " ~ word ~ " already: leave it out") }}
+{% endfor %}
+{% endmacro %}
+
 {% block directives %}
 {% if project.startswith("-") %}
 #PBS {{ project }}
 {% elif project %}
 {{ lines("project", ["-P", project]) -}}
 {% endif %}
-{% set n = directives.n_resource %}
+{% set asked = {"cores": directives.cores, "gpus": directives.gpus, "memory": directives.memory} %}
+{% set on_each_node %}
+{% if directives.cores %}:ncpus={{ directives.cores }}{% endif %}
+{% if directives.gpus %}:ngpus={{ directives.gpus }}{% endif %}
+{% if directives.memory %}:mem={{ directives.memory | mebibytes }}mb{% endif %}
+{% endset %}
+{% for directive, number in asked.items() if number %}
+{{ unless_fixed(directive, "(select|nodes|ncpus)") -}}
+{% endfor %}
+{% set n = directives.n_resource if directives.resource else directives.nodes or 1 %}
 {% set fixed = resource_words | select("matching", "(\\A|[,l])(select|nodes|ncpus)=") | list %}
-{% if not directives.resource %}
-{% elif resource_words %}
+{% set queue = directives.resource and not resource_words and "=" not in resource %}
+{% set chunk = (":" ~ resource if directives.resource and not resource_words and not queue) ~ on_each_node %}
+{% if queue %}
+{{ lines("resource", ["-q", resource]) -}}
+{% endif %}
 {{ lines("resource", resource_words) -}}
-{% if "{n}" in resource %}
-{% elif not fixed %}
-#PBS -l select={{ n }}
-{% elif n > 1 %}
+{% if fixed and n > 1 and "{n}" not in resource %}
 {% set place = directives.resource ~ " on system " ~ system.name %}
 {{ fail("n_resource", "expected 1, as the definition of " ~ place ~ " fixes the number by " ~ fixed[0] ~ " without {n}") }}
 {% endif %}
-{% elif "=" in resource %}
-{{ lines("resource", ["-l", "select=" ~ n ~ ":" ~ resource]) -}}
-{% else %}
-{{ lines("resource", ["-q", resource, "-l", "select=" ~ n]) -}}
+{% if not fixed and (directives.resource or directives.nodes or chunk) and "{n}" not in resource %}
+{{ lines("resource", ["-l", "select=" ~ n ~ chunk]) -}}
+{% endif %}
+{% set sharing = ["exclhost"] if directives.exclusive else [] %}
+{% set placing = (["scatter"] if directives.nodes > 1 else []) + sharing %}
+{% if placing %}
+{{ unless_fixed("exclusive", "place") -}}
+#PBS -l place={{ placing | join(":") }}
 {% endif %}
 {% if directives.walltime %}
 #PBS -l walltime={{ directives.walltime | clock }}

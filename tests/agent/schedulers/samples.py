@@ -20,3 +20,8 @@ def local_sample(name: str) -> str:
 def gridengine_sample(name: str) -> str:
     """Return what a Grid Engine command printed."""
     return (_DATA / "gridengine" / name).read_text(encoding="utf-8")
+
+
+def pbs_sample(name: str) -> str:
+    """Return what a PBS command printed."""
+    return (_DATA / "pbs" / name).read_text(encoding="utf-8")
