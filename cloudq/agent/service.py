@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 import cloudq
 from cloudq.agent.folders import Folders
 from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.images import find_runtime
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
@@ -180,6 +182,7 @@ def open_agent(config: AgentConfig) -> Agent:
         CommandError: The scheduler's commands do not work here.
         ConfigError: The type of scheduler is unknown.
     """
+    config = replace(config, container_runtime=find_runtime(config.container_runtime))
     store = open_store(config.store)
     conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
     if not conditional:

@@ -13,6 +13,7 @@ from typing import Optional
 
 from cloudq import archive
 from cloudq.agent.following import read_exit_code
+from cloudq.agent.images import ImageFinder
 from cloudq.agent.lifecycle import outcome_of
 from cloudq.agent.schedulers.base import Submission
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -27,7 +28,7 @@ from cloudq.errors import (
     SchedulerOutputError,
 )
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
-from cloudq.metascript import Placement, parse_meta_script, translate
+from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
 from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
 
 logger = logging.getLogger(__name__)
@@ -195,15 +196,27 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
         name: read_definitions(place, job.id, name) if name in names else no_definitions()
         for name in (PROJECT, RESOURCE)
     }
-    placement = Placement(
-        work_dir=str(place.folders.work_dir(job.id)),
-        status_file=str(place.folders.status_file(job.id)),
-        array_range=job.array_range,
-    )
     system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
+    placement = _with_images(
+        place,
+        meta,
+        system,
+        Placement(
+            work_dir=str(place.folders.work_dir(job.id)),
+            status_file=str(place.folders.status_file(job.id)),
+            array_range=job.array_range,
+        ),
+    )
     templates = place.config.file.parent / "templates"
     text = translate(meta, system, placement, template_dirs=[templates])
     return text.encode("utf-8"), system.projects.get(meta.directives.project, "")
+
+
+def _with_images(place: Workplace, meta: MetaScript, system: System, placement: Placement) -> Placement:
+    """Add what the job is to take for the images that its script names. Raises InputError, StoreError."""
+    urls = [image.url for image in meta.directives.images]
+    minute = int(place.now().timestamp() // 60)
+    return replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
 
 
 def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
@@ -215,6 +228,8 @@ def this_system(place: Workplace, *, projects: Definitions, resources: Definitio
         projects={**for_system(projects, config.name), **config.projects},
         resources={**for_system(resources, config.name), **config.resources},
         container_runtime=config.container_runtime,
+        image_cache=str(config.image_cache),
+        registries=config.registries,
         endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
         # The default chain needs no profile, and a host with a role or keys in its environment has none.
         profile="" if config.store.profile == "default" else config.store.profile,

@@ -110,7 +110,7 @@ lock() {
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    hold </dev/null >/dev/null 2>&1 &
+    hold &
     cloudq_holding=$!
     if [ -z "$cloudq_waited" ]; then
         rm -f "$cloudq_failed"
@@ -122,6 +122,7 @@ lock() {
 hold() { # gives signs of life for at most three hours; frees the lock if its holder was killed
     trap - EXIT HUP INT
     trap exit TERM
+    exec </dev/null >/dev/null 2>&1 # nobody waits for it
     cloudq_tries=0
     while kill -0 "$$" 2>/dev/null; do
         echo "$cloudq_host $$ $cloudq_tries" >"$cloudq_lock/holder" || exit
