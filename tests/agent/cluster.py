@@ -30,7 +30,8 @@ class FakeScheduler:
 
     def submit_command(self, submission: Submission) -> list[str]:
         tasks = "" if submission.array_range is None else str(submission.array_range)
-        return ["fake", "submit", submission.tag, str(submission.script), tasks, *submission.options]
+        group = ["-g", submission.project] if submission.project else []
+        return ["fake", "submit", submission.tag, str(submission.script), tasks, *submission.options, *group]
 
     def parse_submit(self, output: str) -> str:
         if not output.startswith("job "):

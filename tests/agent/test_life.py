@@ -142,6 +142,14 @@ def test_a_state_that_may_be_taken_back_is_not_believed_at_once(site: Site) -> N
     assert site.job(job.id).error == "node n2 failed"
 
 
+def test_the_group_that_a_job_is_charged_to_is_recorded(site: Site) -> None:
+    site.settings["projects"] = {"p1": "gaa50000"}
+    agent, job = site.new_agent(), site.submit(META.replace(b"\necho", b"\n#$ project: p1\necho"))
+    run_passes(agent)
+    now = site.job(job.id)
+    assert (now.local_group, now.native_options) == ("gaa50000", "-g gaa50000")
+
+
 def test_a_job_stuck_in_a_state_of_error_ends_and_leaves_the_queue(site: Site) -> None:
     agent, job = site.new_agent(), site.submit()
     run_passes(agent)

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,8 +45,8 @@ case "$name $1 ${2-}" in
     *' info '*) echo "[name=seccomp${FAKE_ROOTLESS:+ name=rootless}]" ;;
     'skopeo copy '*) ;;
     'umoci unpack '*)
-        mkdir -p "$5/rootfs/bin"
-        printf '\t%s\n' '"env": [' '"PATH=/image/bin",' '"HOME=/root",' '"FROM_IMAGE=yes"' '],' >"$5/config.json"
+        mkdir -p "$5/rootfs/bin" && cd "$5" || exit
+        printf '\t%s\n' '"env": [' '"PATH=/image/bin",' '"HOME=/root",' '"FROM_IMAGE=yes"' ']' >config.json
         ;;
     'ch-convert '*) mkdir -p "$(last "$@")" ;;
     *' exec '* | *' run '* | 'ch-run '*)
@@ -93,7 +94,9 @@ class Host:
 
     def write_program(self, runtime: str) -> Path:
         path = self.folder / "containers.sh"
-        path.write_text(container_program(self.system(runtime), self.placement))
+        text = container_program(self.system(runtime), self.placement)
+        if not path.exists() or path.read_text() != text:  # it may be running
+            path.write_text(text)
         return path
 
     def start(self, runtime: str, *words: str, shell: str = "sh", **settings: str) -> subprocess.Popen[str]:
@@ -226,30 +229,15 @@ def test_an_engine_hands_on_all_variables_by_name_but_those_of_the_host(host: Ho
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_variable_of_the_job_is_not_changed_on_the_way(host: Host, runtime: str) -> None:
-    names = set(re.findall(r"\b(\w+)=", container_program(host.system(runtime), host.placement)))
-    known = {"DOCKER_CONFIG", "DOCKER_HOST", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "USER", "IFS"}
-    words = {
-        "root",
-        "type",
-        "source",
-        "target",
-        "stream",
-        "event",
-        "container",
-        "ipc",
-        "userns",
-        "network",
-        "job",
-    }
-    assert {name for name in names - known - words if not name.startswith("cloudq_")} <= {
-        "HOME",
-        "TERM",
-        "disable",
-        "label",
-        "env",
-        "gpu",
-        "filter",
+def test_no_variable_of_the_job_is_assigned_on_the_way(host: Host, runtime: str) -> None:
+    program = container_program(host.system(runtime), host.placement)
+    names = set(re.findall(r"^\s*(?:for )?(\w+)(?:=| in )", program, re.MULTILINE))
+    assert names
+    assert {name for name in names if not name.startswith("cloudq_")} <= {
+        "DOCKER_CONFIG",
+        "USER",
+        "second",
+        "try",
     }
 
 
@@ -363,13 +351,13 @@ NODE = os.uname().nodename
         pytest.param(
             "apptainer",
             "library://a/b:1",
-            [["apptainer", "pull", "--force", "1217154386-15-x86_64.sif.part", "library://a/b:1"]],
+            [["apptainer", "pull", "--force", "OWN.sif.part", "library://a/b:1"]],
             id="apptainer, library",
         ),
         pytest.param(
             "apptainer",
             "python:3.12",
-            [["apptainer", "pull", "--force", "3113063866-20-x86_64.sif.part", "docker://python:3.12"]],
+            [["apptainer", "pull", "--force", "OWN.sif.part", "docker://python:3.12"]],
             id="apptainer, name and tag",
         ),
         pytest.param("docker", "python:3", [["docker", "pull", "-q", "python:3"]], id="docker, name and tag"),
@@ -384,10 +372,9 @@ NODE = os.uname().nodename
     ],
 )
 def test_an_image_is_pulled_so(host: Host, runtime: str, reference: str, calls: list[list[str]]) -> None:
-    if os.uname().machine != "x86_64":
-        pytest.skip("the names of the files are those of x86_64")
     assert host.do(runtime, "find", reference).status == 0
-    assert image_calls(host) == calls
+    own = rf"[0-9]+-[0-9]+-{os.uname().machine}\.sif"
+    assert [[re.sub(own, "OWN.sif", word) for word in call] for call in image_calls(host)] == calls
 
 
 @pytest.mark.parametrize(
@@ -655,7 +642,7 @@ def test_an_agent_hands_an_engine_s_image_on_as_an_archive(host: Host, runtime: 
     [
         ("docker", 'cat "$DOCKER_CONFIG/config.json"', "keys"),
         ("podman", 'echo "$REGISTRY_AUTH_FILE"', "AUTH_FILE"),
-        ("apptainer", 'echo "$4 $5"', "--authfile AUTH_FILE"),
+        ("apptainer", 'echo "$4"', "AUTH_FILE"),
     ],
 )
 def test_credentials_are_named_to_the_runtime_and_nobody_else(
@@ -715,14 +702,11 @@ def test_the_standard_input_reaches_the_command(host: Host, runtime: str) -> Non
     assert done.stdout == "a\nb\n"
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     for _ in range(200):
         if condition():
             return
-        try:
-            process.wait(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            continue
+        time.sleep(0.05)
     assert condition()
 
 
@@ -730,10 +714,10 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
 def test_a_container_does_not_outlive_a_job_that_was_killed(host: Host, runtime: str) -> None:
     assert host.do(runtime, "find", PINNED).status == 0
     job = host.start(runtime, "run", PINNED, "true", FAKE_RUN="exec sleep 20")
-    wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls], job)
+    wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls])
     os.killpg(job.pid, 9)
     name = option_values(next(call for call in host.calls if call[:2] == [runtime, "run"]), "--name")[0]
-    wait_for(lambda: [runtime, "rm", "-f", name] in host.calls, job)
+    wait_for(lambda: [runtime, "rm", "-f", name] in host.calls)
     assert [runtime, "kill", name] in host.calls
 
 
@@ -742,7 +726,7 @@ def test_a_job_that_is_cancelled_waits_for_its_container_s_own_end(host: Host, r
     assert host.do(runtime, "find", PINNED).status == 0
     ends = "trap 'sleep 0.5; exit 3' TERM; sleep 20 & wait"
     job = host.start(runtime, "run", PINNED, "true", FAKE_RUN=ends)
-    wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls], job)
+    wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls])
     os.killpg(job.pid, 15)
     assert job.wait(timeout=10) == 3
     assert [runtime, "kill"] not in [call[:2] for call in host.calls]
