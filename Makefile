@@ -21,7 +21,7 @@ demo: $(VENV)/.demo ## show CloudQ at work on this computer: an S3 server, an ag
 test: $(VENV)/.test ## run the unit tests: no root, no daemons, no network
 	@$(BIN)/python -m pytest -m 'not real' -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
-test-real: $(VENV)/.test ## test against real Slurm, SeaweedFS and Ceph (root, Debian 12; KEEP=1 leaves them up)
+test-real: $(VENV)/.test ## test against real Slurm, Grid Engine, SeaweedFS and Ceph (root, Debian 12; KEEP=1 leaves them up)
 	@KEEP=$(KEEP) tests/testbed/with-daemons $(BIN)/python -m pytest -m real $(PYTEST_ARGS)
 
 test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they are installed

@@ -595,7 +595,7 @@ def test_the_lock_of_a_killed_task_is_free_soon(host: Host) -> None:
     killed.wait()
     assert host.do("apptainer", "find", PINNED).status == 0
     assert len(image_calls(host)) == 2
-    subprocess.run(["pkill", "-s", str(killed.pid)], check=False)
+    os.killpg(killed.pid, 9)
 
 
 def test_a_cancelled_pull_leaves_no_lock(host: Host) -> None:

@@ -182,50 +182,6 @@ def test_a_script_starts_with_status_0_and_without_noise(
     assert (ended.stdout, ended.stderr) == ("status 0 arguments 0\n", "")
 
 
-@pytest.mark.parametrize("name", ["cq_container_run", "cloudq_container_run"])
-def test_a_container_gets_its_arguments_unharmed(
-    translated: Translate,
-    execute: Execute,
-    path_with: Callable[..., dict[str, str]],
-    placement: Placement,
-    shell: str,
-    name: str,
-) -> None:
-    body = f"""#$ container_img: docker://a
-mkdir sub && cd sub
-if {name} "$CONTAINER_IMG0" python 'two words' '' '*' "it's" '$HOME' -- '--x=;'; then :; else exit $?; fi
-"""
-    script = translated(body, replace(DEMO, container_runtime="apptainer"))
-    ended = execute(script, shell, {**path_with("apptainer"), "FAKE_STATUS": "9"})
-    work_dir = placement.work_dir
-    options = ["exec", "--bind", work_dir, "--pwd", f"{work_dir}/sub", "docker://a"]
-    words = ["apptainer", *options, "python", "two words", "", "*", "it's", "$HOME", "--", "--x=;"]
-    assert ended.stdout == "".join(f"<{word}>\n" for word in words)
-    assert ended.status == 9
-
-
-def test_a_container_also_sees_a_directory_outside_the_working_directory(
-    translated: Translate, execute: Execute, path_with: Callable[..., dict[str, str]], placement: Placement
-) -> None:
-    script = translated("cd /\ncq_container_run a.sif true\n", replace(DEMO, container_runtime="apptainer"))
-    words = f"--bind|{placement.work_dir}|--pwd|/|--bind|/|a.sif|true".split("|")
-    ended = execute(script, environment=path_with("apptainer"))
-    assert ended.stdout == "".join(f"<{word}>\n" for word in ["apptainer", "exec", *words])
-
-
-def test_without_a_container_runtime_the_function_says_so(translated: Translate, execute: Execute) -> None:
-    ended = execute(translated("cq_container_run docker://a true\n"))
-    assert ended.stderr == "cloudq_container_run: no container runtime is configured on system demo\n"
-    assert ended.status == 127
-
-
-def test_a_container_without_a_command_is_refused(translated: Translate, execute: Execute) -> None:
-    script = translated("cq_container_run docker://a\n", replace(DEMO, container_runtime="apptainer"))
-    ended = execute(script)
-    assert ended.stderr == "cloudq_container_run: expected IMAGE COMMAND..., got 1 arguments\n"
-    assert ended.status == 2
-
-
 DEFAULTS = "--endpoint-url https://s3.example.org --profile cloudq"
 
 
