@@ -79,9 +79,12 @@ def parse_definitions(text: str, source: str) -> Definitions:
 
 
 def for_system(definitions: Definitions, system: str) -> dict[str, str]:
-    """Return what the abstract names mean on one system, names without a meaning there left out."""
+    """Return what the abstract names mean on one system, names without a line for it left out.
+
+    An empty meaning is one: the name is known there and needs no option, as in CloudQ 1.2.
+    """
     key = system.lower()
-    return {name: values[key].strip() for name, values in definitions.items() if values.get(key, "").strip()}
+    return {name: values[key].strip() for name, values in definitions.items() if key in values}
 
 
 def with_system(definitions: Definitions, system: str, meanings: Mapping[str, str]) -> Definitions:

@@ -116,6 +116,8 @@ class ImageFinder:
     def _fetched(self, url: str) -> Path:
         """Copy an image out of a bucket, unless its present version is in the cache; return its path."""
         bucket, _, key = url[len("s3://") :].partition("/")
+        if not bucket or not key or key.endswith("/"):
+            raise InputError(f"image {url}: expected s3://BUCKET/KEY")
         try:
             store = self.open_store(replace(self.config.store, bucket=bucket))
             version = f"{store.url} {key} {store.stat(key).etag}"

@@ -22,7 +22,8 @@ _DOCKER_HUB = "docker.io"
 _DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _REFERENCE = re.compile(
-    r"(?P<scheme>docker|oras)://(?P<name>(?:(?P<host>[^/]*[.:][^/]*|localhost)/)?(?P<repository>[^@:]+))"
+    r"(?P<scheme>docker|oras)://"
+    r"(?P<name>(?:(?P<host>[\w-]*[.:\[][\w.:\[\]-]*|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*))"
     r"(?::(?P<tag>[\w.-]+))?\Z"
 )
 _MANIFESTS = ", ".join(

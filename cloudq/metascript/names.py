@@ -25,10 +25,10 @@ def _check_name(script: MetaScript, directive: str, name: str, definitions: Defi
     system = script.directives.run_on
     if name not in definitions:
         problem = f"no section [{name}] in the {directive} file (it has: {_listed(definitions)})"
-    elif system != ANY and not definitions[name].get(system.lower(), "").strip():
+    elif system != ANY and system.lower() not in definitions[name]:
         known = _listed(definitions[name])
         problem = (
-            f"section [{name}] of the {directive} file has no value for system {system} (it has: {known})"
+            f"section [{name}] of the {directive} file has no line for system {system} (it has: {known})"
         )
     else:
         return

@@ -39,15 +39,9 @@ def test_defined_names_pass(head: str) -> None:
         ),
         pytest.param(
             "#$ run_on: other\n#$ resource: r1",
-            "job.sh:2: resource: section [r1] of the resource file has no value "
+            "job.sh:2: resource: section [r1] of the resource file has no line "
             "for system other (it has: abci)",
             id="no line for the system",
-        ),
-        pytest.param(
-            "#$ run_on: demo\n#$ project: p1",
-            "job.sh:2: project: section [p1] of the project file has no value "
-            "for system demo (it has: abci, demo)",
-            id="line without a value",
         ),
     ],
 )
@@ -60,3 +54,8 @@ def test_undefined_names_are_refused_with_their_line(head: str, message: str) ->
 def test_without_definitions_every_name_is_unknown() -> None:
     with pytest.raises(MetaScriptError, match=r"no section \[p1\] in the project file \(it has: none\)"):
         check_names(parse_meta_script("#$ project: p1", "job.sh"), no_definitions(), no_definitions())
+
+
+def test_a_name_may_mean_nothing_in_particular_on_a_system() -> None:
+    """As in CloudQ 1.2: a line without a value is a name that is known and needs no option."""
+    check_names(parse_meta_script("#$ run_on: demo\n#$ project: p1", "job.sh"), PROJECTS, RESOURCES)

@@ -138,7 +138,7 @@ def test_a_container_sees_gpus_if_the_job_asks_for_them(translated: Translate, h
 
 @pytest.mark.parametrize("runtime", ["apptainer", "singularity"])
 def test_the_runtime_of_the_system_is_called(translated: Translate, runtime: str) -> None:
-    assert f"\n    {runtime} exec " in translated("true\n", replace(SLURM, container_runtime=runtime))
+    assert f"\n    exec {runtime} exec " in translated("true\n", replace(SLURM, container_runtime=runtime))
 
 
 ARRAY = "the tasks of an array job are given at submission (--array_tid)"
@@ -205,7 +205,8 @@ def test_what_has_no_meaning_on_slurm_is_refused_with_its_line(
         pytest.param(
             replace(DEMO, container_runtime="rkt"),
             "system demo: no template containers/rkt.sh: "
-            "expected container_runtime to be one of apptainer, none, singularity",
+            "expected container_runtime to be one of "
+            "apptainer, charliecloud, docker, none, podman, singularity",
             id="container runtime",
         ),
     ],

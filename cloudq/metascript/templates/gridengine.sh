@@ -45,13 +45,13 @@ without arguments.
 {% endif %}
 {% endblock %}
 {% set n = directives.n_resource %}
-{% if resource_words %}
+{% if resource_words or not resource %}
 {{ lines("resource", resource_words) -}}
 {% if n > 1 and "{n}" not in resource %}
 {% set place = directives.resource ~ " on system " ~ system.name %}
 {{ fail("n_resource", "expected 1, as the definition of " ~ place ~ " has no {n}, such as in -pe smp {n}") }}
 {% endif %}
-{% elif resource %}
+{% else %}
 {{ lines("resource", ["-l", resource ~ "=" ~ n]) -}}
 {% endif %}
 {% if (directives.nodes or 1) > 1 %}

@@ -40,8 +40,8 @@ A job starts in the home directory: `cd` in base.sh brings it to its own.
 {% endfor %}
 {% set n = directives.n_resource if directives.resource else directives.nodes or 1 %}
 {% set fixed = resource_words | select("matching", "(\\A|[,l])(select|nodes|ncpus)=") | list %}
-{% set queue = directives.resource and not resource_words and "=" not in resource %}
-{% set chunk = (":" ~ resource if directives.resource and not resource_words and not queue) ~ on_each_node %}
+{% set queue = resource and not resource_words and "=" not in resource %}
+{% set chunk = (":" ~ resource if resource and not resource_words and not queue) ~ on_each_node %}
 {% if queue %}
 {{ lines("resource", ["-q", resource]) -}}
 {% endif %}

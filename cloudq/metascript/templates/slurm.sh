@@ -35,7 +35,9 @@ dropped, and the next line's first word becomes the value. `--x=v` is right also
 {% set n = directives.n_resource %}
 {% set fixed = resource_words | select("matching", "\\A(-[Nn]|--nodes(=|\\Z)|--ntasks(=|\\Z))") | list %}
 {% if directives.resource %}
+{% if resource %}
 {{ lines("resource", resource_words or ["-C", resource]) -}}
+{% endif %}
 {% if "{n}" in resource %}
 {% elif not fixed %}
 #SBATCH --nodes={{ n }}

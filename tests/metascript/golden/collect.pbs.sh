@@ -102,7 +102,7 @@ make_once() { # COMMAND...: have COMMAND make $cloudq_part, which becomes $cloud
     ! is_ready || return 0
     mkdir -p "${cloudq_target%/*}" "$cloudq_own" || exit 125
     cloudq_failed=$cloudq_own/${cloudq_target##*/}.failed
-    lock
+    lock || return 0
     if ! is_ready; then
         rm -rf "$cloudq_target" "$cloudq_target".part.*
         cloudq_part=$cloudq_target.part.$cloudq_host.$$
@@ -116,7 +116,7 @@ make_once() { # COMMAND...: have COMMAND make $cloudq_part, which becomes $cloud
     unlock
 }
 
-lock() {
+lock() { # false: another task has made it
     cloudq_lock=$cloudq_target.lock
     cloudq_sign='' cloudq_silence=0 cloudq_tries=0 cloudq_waited=''
     until mkdir "$cloudq_lock" 2>/dev/null; do
@@ -126,6 +126,7 @@ lock() {
         [ -n "$cloudq_waited" ] || say "another task is pulling $cloudq_reference"
         cloudq_waited=yes
         sleep 1
+        ! is_ready || return 1
         cloudq_silence=$((cloudq_silence + 1))
         cloudq_last=$cloudq_sign
         cloudq_sign=$(cat "$cloudq_lock/holder" 2>/dev/null)
@@ -140,7 +141,7 @@ lock() {
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    hold </dev/null >/dev/null 2>&1 &
+    hold &
     cloudq_holding=$!
     if [ -z "$cloudq_waited" ]; then
         rm -f "$cloudq_failed"
@@ -152,6 +153,7 @@ lock() {
 hold() { # gives signs of life for at most three hours; frees the lock if its holder was killed
     trap - EXIT HUP INT
     trap exit TERM
+    exec </dev/null >/dev/null 2>&1 # nobody waits for it
     cloudq_tries=0
     while kill -0 "$$" 2>/dev/null; do
         echo "$cloudq_host $$ $cloudq_tries" >"$cloudq_lock/holder" || exit
