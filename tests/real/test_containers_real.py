@@ -133,7 +133,8 @@ def new_desk(open_folder: Path) -> Iterator[Callable[[str], Desk]]:
         shutil.chown(open_folder, AGENT_USER, AGENT_USER)
         file = open_folder / "config.ini"
         file.write_text(
-            f"[default]\nname = here\ncloudq_bucket = b\n[agent]\ntype = local\ncloudq_directory = {open_folder}\n"
+            "[default]\nname = here\ncloudq_bucket = b\n[agent]\ntype = local\n"
+            f"cloudq_directory = {open_folder}\n"
             f"[registry:ours]\nhost = {PRIVATE}\nauthfile = {CONTAINERS}/keys.json\n"
         )
         return Desk(open_folder, runtime, load_agent_config(file))
@@ -192,23 +193,23 @@ def test_the_same_script_does_the_same_under_each_runtime(desk: Desk) -> None:
     [
         pytest.param(
             "no-such-command",
-            {"apptainer": 255, "charliecloud": 1, "docker": 127, "podman": 127},
+            {"apptainer": {255}, "charliecloud": {1}, "docker": {127}, "podman": {1, 127}},
             id="unknown",
         ),
         pytest.param(
             "/etc/passwd",
-            {"apptainer": 255, "charliecloud": 1, "docker": 126, "podman": 126},
+            {"apptainer": {255}, "charliecloud": {1}, "docker": {126}, "podman": {1, 126}},
             id="no program",
         ),
     ],
 )
 def test_a_command_that_cannot_start_fails_with_words(
-    desk: Desk, command: str, statuses: dict[str, int]
+    desk: Desk, command: str, statuses: dict[str, set[int]]
 ) -> None:
     status, stdout, stderr = desk.job(
         "1", f"#$ container_img: {BUSYBOX}\ncq_container_run $IMG0 {command}\n"
     ).run()
-    assert (status, stdout) == (statuses[desk.runtime], "")
+    assert (status in statuses[desk.runtime], stdout) == (True, "")
     said = stderr.partition("\n")[2].lower()
     assert "no such file" in said or "not found" in said or "permission denied" in said
 
@@ -218,7 +219,7 @@ def test_an_exit_status_of_the_command_that_looks_like_the_runtime_s_is_not_mist
         job = desk.job(str(number), f"cq_container_run '{BUSYBOX}' sh -c 'exit {number}'\n")
         status, _, stderr = job.run()
         assert status == number
-        assert "could not start" not in stderr
+        assert "could not start" not in stderr, stderr
 
 
 def test_an_image_that_is_not_there_ends_the_job_with_words(desk: Desk) -> None:

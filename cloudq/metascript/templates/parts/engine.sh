@@ -139,7 +139,7 @@ run_image() { # COMMAND...
     [ "$(id -u)" = 0 ] || set -- --userns=keep-id "$@"
     [ ! -d /dev/mqueue ] || set -- --ipc=host "$@"
     for cloudq_name in /usr/libexec/podman/catatonit /usr/libexec/catatonit/catatonit /usr/bin/catatonit; do
-        [ ! -x "$cloudq_name" ] || { set -- --init "$@"; break; }
+        [ ! -x "$cloudq_name" ] || { set -- --init --init-path "$cloudq_name" "$@"; break; }
     done
 {% else %}
     set -- --init --ipc=host "$@"
@@ -220,8 +220,10 @@ watch() { # NAME: in the background and in a session of its own; descriptor 3 is
 }
 
 tell_whose_status() {
-    cloudq_events=$({{ engine }} events{{ " --stream=false" if engine == "podman" }} --since "$cloudq_began" \
-        --until "$(($(date +%s) + 1))" --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
+    # Podman 4.3 may leave out what is there when it is given an --until; Docker needs one, or never ends.
+    cloudq_events=$({{ engine }} events --since "$cloudq_began" \
+        {{ '--stream=false' if engine == "podman" else '--until "$(($(date +%s) + 1))"' }} \
+        --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
     [ -n "$cloudq_events" ] ||
         say "{{ engine }} could not start the command in the image: status $cloudq_status is its own, not the command's"
 }
