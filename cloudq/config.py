@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from configparser import ConfigParser
-from configparser import Error as IniError
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
 from cloudq.errors import ConfigError
+from cloudq.ini import Ini
 from cloudq.job import is_job_id
 from cloudq.store import StoreAddress
 from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
@@ -20,6 +19,22 @@ ENVIRONMENT_VARIABLE = "CLOUDQ_CONFIG"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DETECT = "auto"
 CONTAINER_RUNTIMES = (DETECT, "none", "apptainer", "singularity", "podman", "docker", "charliecloud")
+
+# The keys of both sides, as 1.2 had them in one file; None for a section of names that are the user's own.
+_KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
+    "default": (
+        "name", "aws_profile", "cloudq_endpoint_url", "cloudq_bucket", "cloudq_prefix", "log_level",
+    ),
+    "client": ("project_profile", "resource_profile"),
+    "agent": (
+        "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
+        "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
+        "container_runtime", "container_cache", "container_pull",
+    ),
+    "projects": None,
+    "resources": None,
+    "registry:": ("host", "authfile"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,9 +135,9 @@ def load_client_config(file: Path) -> ClientConfig:
     Raises:
         ConfigError: With file, section, key, value, and what was expected.
     """
-    ini = _Ini.load(file, "cloudqcli init")
-    project_file = ini.beside("client", "project_profile")
-    resource_file = ini.beside("client", "resource_profile")
+    ini = _load_ini(file, "cloudqcli init")
+    project_file = ini.file_beside("client", "project_profile")
+    resource_file = ini.file_beside("client", "resource_profile")
     return ClientConfig(
         file=file,
         store=_address(ini),
@@ -141,10 +156,11 @@ def load_agent_config(file: Path) -> AgentConfig:
     Raises:
         ConfigError: With file, section, key, value, and what was expected.
     """
-    ini = _Ini.load(file, "cloudqd init")
+    ini = _load_ini(file, "cloudqd init")
     name = ini.text("default", "name")
     if not is_job_id(name) or name.upper() == ANY:
         raise ini.fault("default", "name", "letters, digits, '.', '_' and '-', and not ANY")
+    directory = Path(ini.text("agent", "cloudq_directory", "~/.cloudq")).expanduser().absolute()
     return AgentConfig(
         file=file,
         name=name,
@@ -157,7 +173,7 @@ def load_agent_config(file: Path) -> AgentConfig:
         idle_interval=ini.seconds("agent", "idle_interval", 15, minimum=1),
         sweep_interval=ini.seconds("agent", "sweep_interval", 60, minimum=1),
         heartbeat_interval=ini.seconds("agent", "heartbeat_interval", 60, minimum=1),
-        directory=Path(ini.text("agent", "cloudq_directory", "~/.cloudq")).expanduser().absolute(),
+        directory=directory,
         any_max_pending=ini.whole("agent", "any_max_pending", 10, minimum=0),
         any_delay=ini.seconds("agent", "any_delay", 0, minimum=0),
         lost_after=ini.seconds("agent", "lost_after", 600, minimum=1),
@@ -166,78 +182,16 @@ def load_agent_config(file: Path) -> AgentConfig:
         projects=ini.names("projects"),
         resources=ini.names("resources"),
         container_runtime=ini.choice("agent", "container_runtime", CONTAINER_RUNTIMES, DETECT),
-        container_cache=ini.beside("agent", "container_cache"),
+        container_cache=ini.beside("agent", "container_cache") or directory / "images",
         container_pull=ini.choice("agent", "container_pull", ("job", "agent"), "job"),
         registries=_registries(ini),
     )
 
 
-@dataclass(frozen=True)
-class _Ini:
-    """An INI file as CloudQ 1.2 reads it (`%` doubled, keys without case), with exact complaints."""
-
-    file: Path
-    values: Mapping[str, Mapping[str, str]]
-
-    @classmethod
-    def load(cls, file: Path, init_command: str) -> _Ini:
-        parser = ConfigParser(default_section="\0none")
-        parser.optionxform = str  # type: ignore[assignment, method-assign]
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ConfigError(
-                f"no configuration file: {file}",
-                hint=f"`{init_command}` writes one; --config FILE names another",
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-        try:
-            parser.read_string(text, str(file))
-            return cls(file, {section: dict(parser[section]) for section in parser.sections()})
-        except IniError as error:
-            raise ConfigError(f"{file}: not an INI file: {' '.join(str(error).split())}") from error
-
-    def fault(self, section: str, key: str, expected: str) -> ConfigError:
-        value = self._get(section, key)
-        got = "nothing" if value is None else repr(value)
-        return ConfigError(f"{self.file}: [{section}] {key}: expected {expected}, got {got}")
-
-    def _get(self, section: str, key: str) -> Optional[str]:
-        """Return the value of a key, whose case does not matter."""
-        found = [value for name, value in self.values.get(section, {}).items() if name.lower() == key]
-        return found[-1] if found else None
-
-    def names(self, section: str) -> Mapping[str, str]:
-        """Return a section of names, whose case does matter."""
-        return {name: value.strip() for name, value in self.values.get(section, {}).items()}
-
-    def text(self, section: str, key: str, default: Optional[str] = None) -> str:
-        value = (self._get(section, key) or "").strip() or default
-        if value is None:
-            raise self.fault(section, key, "a value")
-        return value
-
-    def choice(self, section: str, key: str, words: tuple[str, ...], default: str) -> str:
-        value = self.text(section, key, default)
-        for word in words:
-            if word.lower() == value.lower():
-                return word
-        raise self.fault(section, key, f"one of {', '.join(words)}")
-
-    def whole(self, section: str, key: str, default: int, *, minimum: int) -> int:
-        value = self.text(section, key, str(default))
-        if not (value.isascii() and value.isdigit() and minimum <= int(value) < 10**9):
-            raise self.fault(section, key, f"a whole number of at least {minimum}")
-        return int(value)
-
-    def seconds(self, section: str, key: str, default: int, *, minimum: int) -> timedelta:
-        return timedelta(seconds=self.whole(section, key, default, minimum=minimum))
-
-    def beside(self, section: str, key: str) -> Optional[Path]:
-        """Return the path of a file named relative to this one; None if the key is missing or empty."""
-        name = (self._get(section, key) or "").strip()
-        return self.file.absolute().parent / Path(name).expanduser() if name else None
+def _load_ini(file: Path, init_command: str) -> Ini:
+    ini = Ini.load(file, init_command)
+    ini.check_keys(_KEYS)
+    return ini
 
 
 def _config_file(given: Optional[Path], side: str) -> Path:
@@ -247,7 +201,7 @@ def _config_file(given: Optional[Path], side: str) -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cloudq" / side / "config.ini"
 
 
-def _address(ini: _Ini) -> StoreAddress:
+def _address(ini: Ini) -> StoreAddress:
     endpoint_url = ini.text("default", "cloudq_endpoint_url", "")
     if endpoint_url and not endpoint_url.lower().startswith(("https://", "http://", "file:///")):
         raise ini.fault("default", "cloudq_endpoint_url", "https://…, http://…, file:///… or nothing (AWS)")
@@ -257,14 +211,14 @@ def _address(ini: _Ini) -> StoreAddress:
     return StoreAddress(endpoint_url, bucket, ini.text("default", "aws_profile", "default"))
 
 
-def _prefix(ini: _Ini) -> str:
+def _prefix(ini: Ini) -> str:
     prefix = ini.text("default", "cloudq_prefix", "").strip("/")
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise ini.fault("default", "cloudq_prefix", "a key prefix such as team/project")
     return f"{prefix}/" if prefix else ""
 
 
-def _registries(ini: _Ini) -> tuple[Registry, ...]:
+def _registries(ini: Ini) -> tuple[Registry, ...]:
     """Read the sections `registry:NAME`. The files are looked at only when an image is pulled."""
     registries = []
     for section in (section for section in ini.values if section.startswith("registry:")):

@@ -54,6 +54,10 @@ class JobStateError(CloudQError):
     """The job is in a state in which this cannot be done."""
 
 
+class AgentRunsError(CloudQError):
+    """Another agent of the same name is alive elsewhere."""
+
+
 class StoreError(CloudQError):
     """The object store cannot be reached, or refuses."""
 

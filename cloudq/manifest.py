@@ -149,9 +149,16 @@ def manifest_members(job: Job) -> dict[str, object]:
 
 
 def program_members(job: Job) -> dict[str, object]:
-    """Return the members for programs: as in the manifest, but an object for each task of an array job."""
-    members = manifest_members(job)
+    """Return the members for programs: as in the manifest, but with values of their own types.
+
+    The exit code is a number or None, a time that is not yet set is None, each task of an array job an object.
+    """
+    members = {
+        member: None if is_time_member(member) and value in (_UNSET, "") else value
+        for member, value in manifest_members(job).items()
+    }
     members.pop("task_errors", None)
+    members["exit_code"] = job.exit_code
     if job.tasks:
         members["task_states"] = {
             str(task_id): {"state": task.state.value, "exit_code": task.exit_code, "error": task.error}

@@ -17,6 +17,8 @@ from typing import IO, Callable, Optional, Protocol
 from cloudq.errors import CommandError, CommandTimeoutError
 
 DEFAULT_TIMEOUT = timedelta(minutes=1)
+NOT_STARTED = 127
+"""Status of a command that could not be started, as a shell gives it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def run(
                 _kill_session(process)
                 raise CommandTimeoutError(argv, seconds) from None
     except OSError as error:
-        raise CommandError(argv, 127, "", f"{argv[0]}: {error.strerror}") from error
+        raise CommandError(argv, NOT_STARTED, "", f"{argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         raise CommandError(argv, process.returncode, stdout, stderr)
     return Completed(stdout, stderr)

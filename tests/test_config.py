@@ -152,8 +152,9 @@ def test_a_fault_of_a_client_file_is_named(file: Path, old: str, new: str, compl
         ("daemon_interval = 5", "any_delay = -1", "[agent] any_delay: expected a whole number of at least 0"),
         (
             "daemon_interval = 5",
-            "container_runtime = docker",
-            "[agent] container_runtime: expected one of none, apptainer, singularity, got 'docker'",
+            "container_runtime = rkt",
+            "[agent] container_runtime: expected one of auto, none, apptainer, singularity, podman, docker, "
+            "charliecloud, got 'rkt'",
         ),
     ],
     ids=str,

@@ -54,7 +54,8 @@ class Crew:
 
     def stop(self) -> None:
         """Begin nothing more; what is in hand goes on."""
-        self.stopping = True
+        with self._lock:
+            self.stopping = True
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _call(self, key: str, function: Callable[..., None], *args: object) -> None:

@@ -10,12 +10,16 @@ from typing import Optional
 
 from cloudq import archive
 from cloudq.agent import joblogs
+from cloudq.agent.folders import make_accessible
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
 from cloudq.job import JobState, Task
 
 logger = logging.getLogger(__name__)
+
+MAX_NOTE = 500
+"""Characters of what is said about files that are not in output.zip."""
 
 
 def finish(place: Workplace, active: ActiveJob) -> None:
@@ -28,35 +32,61 @@ def finish(place: Workplace, active: ActiveJob) -> None:
         StoreError: A fault that may pass; call again later.
         OSError: No space or no permission in the agent's folder; the work folder is kept.
     """
-    if active.outcome is None:
+    if active.job.state.final:
+        _stage_out_late(place, active)
+    elif active.outcome is None:
         raise ValueError("finish: the job has not ended")
-    if not active.job.state.final:
+    else:
+        note = _missing_note(place, active)
         remember_outcome(place, active)
-        output_size = _stage_out(place, active)
-        _write_final(place, active, active.outcome, output_size)
+        output_size, left_out = _stage_out(place, active)
+        note = note or f"not in output.zip: {', '.join(left_out)}"[:MAX_NOTE] * bool(left_out)
+        _write_final(place, active, active.outcome, output_size, note)
     clean_up(place, active)
 
 
-def _stage_out(place: Workplace, active: ActiveJob) -> int:
-    """Put logs and outputs into the bucket and return the size of the archive in bytes."""
+def _missing_note(place: Workplace, active: ActiveJob) -> str:
+    """Say what cannot be staged out because it is not there; nothing if all is."""
+    if not active.job.native_id:
+        return ""
+    if not place.folders.spool(active.job.id).is_dir():
+        return "no logs and no output.zip: the agent's folder of this job is gone"
+    if not place.folders.work_dir(active.job.id).is_dir():
+        return "no output.zip: the job's working directory is gone"
+    return ""
+
+
+def _stage_out_late(place: Workplace, active: ActiveJob) -> None:
+    """Make up for outputs that a final job has here and not in the bucket: another agent ended it."""
+    job_id = active.job.id
+    if place.folders.work_dir(job_id).is_dir() and OUTPUT not in place.bundles.entries(job_id, OUTPUT):
+        _upload(place, active)
+
+
+def _stage_out(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
+    """Put logs and outputs into the bucket; return the size of the archive and what is not in it."""
     job = active.job
-    work_dir = place.folders.work_dir(job.id)
     if job.state is not JobState.COMPLETING or job.stage_out_started is None:
         job = replace(job, state=JobState.COMPLETING, stage_out_started=place.now(), reason="")
         active.record = place.bundles.save(active.record, job)
+    return _upload(place, active)
+
+
+def _upload(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
+    job_id = active.job.id
     joblogs.upload_whole(place, active)
+    work_dir = place.folders.work_dir(job_id)
     if not work_dir.is_dir():
-        return 0
-    file = place.folders.spool(job.id) / OUTPUT
+        return 0, []
+    make_accessible(work_dir)
+    file = place.folders.spool(job_id) / OUTPUT
     left_out = archive.pack(work_dir, file)
-    if left_out:
-        logger.warning("job %s: not in output.zip: %s", job.id, ", ".join(left_out)[:500])
-    entry = place.bundles.upload(job.id, OUTPUT, file)
+    entry = place.bundles.upload(job_id, OUTPUT, file)
     file.unlink()
-    return entry.size
+    return entry.size, left_out
 
 
-def _write_final(place: Workplace, active: ActiveJob, outcome: Task, output_size: int) -> None:
+def _write_final(place: Workplace, active: ActiveJob, outcome: Task, output_size: int, note: str) -> None:
     now = place.now()
     job = replace(
         active.job,
@@ -66,10 +96,11 @@ def _write_final(place: Workplace, active: ActiveJob, outcome: Task, output_size
         output_size=output_size,
         stage_out_finished=now,
         finished=active.finished or now,
-        reason="",
+        reason=note,
     )
     active.record = place.bundles.save(active.record, job)
-    logger.info("job %s: %s%s", job.id, job.state, f", {job.error}" if job.error else "")
+    words = " ".join(", ".join(filter(None, (job.state.value, job.error, note))).split())
+    logger.info("job %s: %s", job.id, words)
 
 
 def clean_up(place: Workplace, active: ActiveJob) -> None:

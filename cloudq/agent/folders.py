@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +69,12 @@ class Folders:
         Raises:
             OSError: Something could not be removed.
         """
-        for folder in (self.work_dir(job_id), self.spool(job_id)):
-            if folder.exists():
-                shutil.rmtree(folder)
+        remove_tree(self.work_dir(job_id))
+        remove_tree(self.spool(job_id))
+
+    def observed(self, job_id: str) -> Path:
+        """The file that keeps since when tasks are missing, for an agent that is started for each pass."""
+        return self.spool(job_id) / "observed.json"
 
     @property
     def agent_log(self) -> Path:
@@ -84,3 +90,34 @@ class Folders:
     def pid_file(self) -> Path:
         """The file with the pid and the host of the agent that runs."""
         return self.root / f"{self.system.lower()}.pid"
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, also what its owner may not write; nothing if it is gone.
+
+    Raises:
+        OSError: Something could not be removed.
+    """
+    if folder.exists():
+        make_accessible(folder)
+        shutil.rmtree(folder)
+
+
+def make_accessible(folder: Path) -> None:
+    """Let the owner read everything in a folder, and change its folders; a job may have forbidden it.
+
+    Links are not followed. What belongs to somebody else stays as it is.
+    """
+    _permit(str(folder), 0o700)
+    for top, folders, files in os.walk(folder):
+        for name in folders:
+            _permit(os.path.join(top, name), 0o700)  # noqa: PTH118 - os.walk gives texts
+        for name in files:
+            _permit(os.path.join(top, name), 0o400)  # noqa: PTH118
+
+
+def _permit(path: str, needed: int) -> None:
+    with contextlib.suppress(OSError):
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISLNK(mode) and mode & needed != needed:
+            os.chmod(path, stat.S_IMODE(mode) | needed)  # noqa: PTH101

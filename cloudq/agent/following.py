@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq.agent import joblogs
-from cloudq.agent.lifecycle import Evidence, advance, unfinished
+from cloudq.agent.lifecycle import Evidence, advance
+from cloudq.agent.observations import observe
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.errors import CloudQError
 from cloudq.job import JobState
 
 logger = logging.getLogger(__name__)
@@ -31,10 +33,14 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         StoreError, CommandError: A fault that may pass; call again later.
     """
     if active.cancel_noticed or active.job.state is JobState.DELETING:
-        cancel(place, active)
+        try:
+            cancel(place, active)
+        except CloudQError:
+            active.cancel_noticed = True
+            raise
     if statuses is None:
         return
-    note_times(place, active, statuses)
+    observe(place, active, statuses)
     evidence = Evidence(
         statuses=statuses,
         exit_codes=read_exit_codes(place, active) if active.missing_since else {},
@@ -60,8 +66,9 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
 def cancel(place: Workplace, active: ActiveJob) -> None:
     """Ask the scheduler to cancel a job if that was asked of us, and once a minute while it goes on."""
     job = active.job
+    # Put down before looking: a request that comes while we look is noticed again.
+    active.cancel_noticed = False
     if job.state is not JobState.DELETING and not place.bundles.cancel_requested(job.id):
-        active.cancel_noticed = False
         return
     if active.cancelled_at is not None and place.now() - active.cancelled_at < CANCEL_AGAIN_AFTER:
         return
@@ -70,15 +77,6 @@ def cancel(place: Workplace, active: ActiveJob) -> None:
     if job.state is not JobState.DELETING:
         active.record = place.bundles.save(active.record, replace(job, state=JobState.DELETING))
         logger.info("job %s: %s -> DELETING, on request", job.id, job.state)
-
-
-def note_times(place: Workplace, active: ActiveJob, statuses: TaskStatuses) -> None:
-    """Note since when tasks are missing, and since when final states stand that may be taken back."""
-    now = place.now()
-    tasks = unfinished(active.job)
-    active.missing_since = {i: active.missing_since.get(i, now) for i in tasks if i not in statuses}
-    settling = [i for i in tasks if i in statuses and statuses[i].state.final and statuses[i].settles_after]
-    active.settling_since = {i: active.settling_since.get(i, now) for i in settling}
 
 
 def read_exit_codes(place: Workplace, active: ActiveJob) -> Mapping[Optional[int], int]:

@@ -11,7 +11,7 @@ from typing import Optional
 from cloudq.agent.starting import read_definitions
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import PROJECT, RESOURCE, Record
-from cloudq.errors import ConflictError, InputError, NoSuchJobError, NotFoundError
+from cloudq.errors import ConfigError, ConflictError, InputError, NoSuchJobError, NotFoundError
 from cloudq.job import Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, parse_meta_script, peek_run_on
 from cloudq.system import ANY, for_system
@@ -74,9 +74,9 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
         return Candidate(record, run_on)
     try:
         script = parse_meta_script(text, job.name)
-    except InputError as error:
+        return Candidate(record, ANY, missing=_missing_names(place, job, script))
+    except (InputError, ConfigError) as error:
         return Candidate(record, ANY, outcome=Task(JobState.ERROR, str(error)))
-    return Candidate(record, ANY, missing=_missing_names(place, job, script))
 
 
 def decide(place: Workplace, candidate: Candidate, *, any_allowed: bool, held: bool) -> Decision:
@@ -112,7 +112,10 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     spool.mkdir(mode=0o700, exist_ok=True)
     place.bundles.mark_active(system, job_id)
     try:
-        unclaimed = replace(candidate.record, job=replace(candidate.job, tasks=candidate.tasks))
+        # The folder is recorded with the claim: an agent of the same name elsewhere must not follow it.
+        work_dir = str(place.folders.work_dir(job_id))
+        job = replace(candidate.job, tasks=candidate.tasks, work_dir=work_dir)
+        unclaimed = replace(candidate.record, job=job)
         record = place.bundles.claim(unclaimed, system, now=place.now())
     except (ConflictError, NotFoundError):
         logger.info("job %s: taken by another agent", job_id)

@@ -6,10 +6,12 @@ import logging
 from datetime import datetime, timedelta
 from typing import Optional
 
+from cloudq.agent import intake
 from cloudq.agent.crew import Crew
 from cloudq.agent.finishing import clean_up, finish, recall_outcome
 from cloudq.agent.following import follow
 from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.observations import recall_observations
 from cloudq.agent.queue import Answer
 from cloudq.agent.reception import Reception
 from cloudq.agent.roster import Roster
@@ -47,6 +49,7 @@ class Agent:
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
         self._last_activity = self._next_sweep = place.now()
         self._announced: set[str] = set()
+        self._foreign: set[str] = set()
         self._poll_fault = ""
 
     @property
@@ -107,11 +110,24 @@ class Agent:
                 return
             if self._is_ours(record):
                 self.crew.give(_key(job.id), self._recover_one, record)
-            elif not job.run_system and not self._reception.knows(job.id) and job.id not in self._announced:
-                self._announced.add(job.id)
-                self.place.bundles.notify(job)
+            elif not job.run_system:
+                self.crew.give(_key(job.id), self._sweep_unclaimed, record)
         for active in self.roster.all():
             active.cancel_noticed = True
+
+    def _sweep_unclaimed(self, record: Record) -> None:
+        """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
+
+        Any agent may end it, as in CloudQ 1.2: the job may be for a system that has no agent. Whoever
+        claims it at the same moment wins or loses the one conditional write.
+        """
+        job = record.job
+        if self.place.bundles.cancel_requested(job.id):
+            intake.delete_unclaimed(self.place, record)
+            self.place.bundles.remove_notice(self.place.bundles.addressee(job), job.id)
+        elif not self._reception.knows(job.id) and job.id not in self._announced:
+            self._announced.add(job.id)
+            self.place.bundles.notify(job)
 
     # What is ours
 
@@ -127,10 +143,15 @@ class Agent:
             self.place.bundles.unmark_active(self.place.config.name, job.id)
             if not job.run_system and not job.state.final:
                 self.place.bundles.notify(job)
+        elif job.work_dir not in ("", str(self.place.folders.work_dir(job.id))):
+            if job.id not in self._foreign:
+                self._foreign.add(job.id)
+                logger.warning("job %s: left to the agent whose work folder is %s", job.id, job.work_dir)
         elif job.state.final:
-            clean_up(self.place, active)
+            finish(self.place, active)
         else:
             recall_outcome(self.place, active)
+            recall_observations(self.place, active)
             logger.info("job %s: followed again (%s)", job.id, job.state)
             self.roster.add(active)
 
@@ -146,7 +167,13 @@ class Agent:
                 continue
             if record.job.state.final and self._is_ours(record):
                 logger.info("job %s: removing the folder it left behind", job_id)
-                self.place.folders.remove(job_id)
+                self._remove_folders(job_id)
+
+    def _remove_folders(self, job_id: str) -> None:
+        try:
+            self.place.folders.remove(job_id)
+        except OSError as error:
+            logger.warning("job %s: its folder could not be removed: %s", job_id, error)
 
     def _ask_scheduler(self) -> Optional[Answer]:
         """Ask once about all submitted jobs; None if there was no answer, which changes no job."""
@@ -171,10 +198,11 @@ class Agent:
         if active.not_before is not None and self.place.now() < active.not_before:
             return
         try:
-            self._step(active, statuses)
+            try:
+                self._step(active, statuses)
+            except ConflictError:
+                self._settle_conflict(active)
             active.fault, active.not_before = "", None
-        except ConflictError:
-            self._settle_conflict(active)
         except (CloudQError, OSError) as error:
             active.not_before = self.place.now() + RETRY_AFTER
             if str(error) != active.fault:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent import intake
-from cloudq.agent.dependencies import judge
+from cloudq.agent.dependencies import Verdict, judge
 from cloudq.agent.intake import Candidate, Decision
 from cloudq.agent.roster import Roster
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -89,7 +89,7 @@ class Reception:
     def _receive_unclaimed(self, record: Record, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
         job_id = record.job.id
         candidate = self._candidate(record)
-        verdict = judge(record.job, intake.read_awaited(self._place, record.job, self._final))
+        verdict = self._verdict(record)
         if candidate.outcome is None:
             candidate = replace(candidate, outcome=verdict.outcome, tasks=verdict.tasks)
         reserved = self._reserve(candidate)
@@ -106,6 +106,15 @@ class Reception:
                 self._roster.release_any()
         self._let_wait(candidate, decision, mailbox, announced)
         return None
+
+    def _verdict(self, record: Record) -> Verdict:
+        """Judge the dependencies; while one of them cannot be understood, the job waits."""
+        try:
+            return judge(record.job, intake.read_awaited(self._place, record.job, self._final))
+        except ManifestError as error:
+            if not self.knows(record.job.id):
+                logger.warning("job %s: waits: %s", record.job.id, error)
+            return Verdict(waits=True)
 
     def _candidate(self, record: Record) -> Candidate:
         known = self._waiting.get(record.job.id)

@@ -26,11 +26,10 @@ from cloudq.agent.images import find_runtime
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
-from cloudq.agent.schedulers.base import Scheduler
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
-from cloudq.errors import CloudQError, CommandError, ConfigError, StoreError
+from cloudq.errors import AgentRunsError, CloudQError, CommandError, ConfigError, StoreError
 from cloudq.log import open_agent_log
 from cloudq.process import run
 from cloudq.store import open_store
@@ -101,10 +100,10 @@ def detach(config: AgentConfig) -> None:
     """
     from daemon import DaemonContext
 
-    with sole_agent(config):
+    with sole_agent(config, announce=False):
         bundles = Bundles(open_store(config.store), config.prefix)
-        bundles.active(config.name)
-        _scheduler(config)
+        check_alone(config, bundles, datetime.now(timezone.utc))
+        _queue(config).probe()
     with DaemonContext(working_directory="/", umask=0o077):
         run_forever(config, foreground=False)
 
@@ -121,7 +120,8 @@ def stop_agent(config: AgentConfig, timeout: timedelta) -> int:
         raise CloudQError(f"no agent {config.name} is running")
     if host != socket.gethostname():
         raise CloudQError(f"agent {config.name} runs on another host: {host} (pid {pid})")
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     try:
         with FileLock(folders.lock, timeout=timeout.total_seconds()):
             return pid
@@ -150,8 +150,11 @@ def read_pid(folders: Folders) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def sole_agent(config: AgentConfig) -> Iterator[Folders]:
-    """Be the one agent of this name on this host (and on all that share its folder and its locks).
+def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folders]:
+    """Be the one agent of this name that uses this folder.
+
+    Args:
+        announce: Whether to write the pid file: not for a mere check.
 
     Raises:
         CloudQError: Another one runs; its pid is named. Or the folder cannot be written.
@@ -161,17 +164,38 @@ def sole_agent(config: AgentConfig) -> Iterator[Folders]:
         folders.prepare()
     except OSError as error:
         raise CloudQError(f"cloudq_directory {config.directory}: {error.strerror}") from error
-    lock = FileLock(folders.lock, timeout=0, mode=0o600)
+    # A little patience: somebody may hold the lock for a moment, only to see whether an agent runs.
+    lock = FileLock(folders.lock, timeout=1, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
         pid, host = read_pid(folders)
         raise CloudQError(f"agent {config.name} is running already: pid {pid} on {host}") from None
     try:
-        _write_private(folders.pid_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        if announce:
+            _write_private(folders.pid_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         yield folders
     finally:
         lock.release()
+
+
+def check_alone(config: AgentConfig, bundles: Bundles, now: datetime) -> None:
+    """Refuse to be a second agent of this name, on another host or with another folder.
+
+    Whoever holds the lock of this folder on this host is alone in it. Elsewhere only the presence tells:
+    an agent that has not been heard of for three heartbeats is gone.
+
+    Raises:
+        AgentRunsError: Another agent of this name is alive.
+    """
+    other = bundles.presence(config.name)
+    if other is None or not other.alive(now):
+        return
+    if (other.host, other.directory) != (socket.gethostname(), str(config.directory)):
+        raise AgentRunsError(
+            f"agent {config.name} is running already: pid {other.pid} on {other.host}, "
+            f"cloudq_directory {other.directory}, heard of at {other.heartbeat:%H:%M:%S} UTC"
+        )
 
 
 def open_agent(config: AgentConfig) -> Agent:
@@ -184,12 +208,13 @@ def open_agent(config: AgentConfig) -> Agent:
     """
     config = replace(config, container_runtime=find_runtime(config.container_runtime))
     store = open_store(config.store)
+    check_alone(config, Bundles(store, config.prefix), datetime.now(timezone.utc))
     conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
     if not conditional:
         logger.warning(
             "%s does not do conditional writes: only jobs for %s are taken", store.url, config.name
         )
-    queue = Queue(_scheduler(config), run, config.command_timeout)
+    queue = _queue(config)
     queue.probe()
     place = Workplace(
         config=config,
@@ -202,11 +227,12 @@ def open_agent(config: AgentConfig) -> Agent:
     return Agent(place, takes_any=conditional)
 
 
-def _scheduler(config: AgentConfig) -> Scheduler:
+def _queue(config: AgentConfig) -> Queue:
     try:
-        return open_scheduler(config.scheduler, root=config.directory / "local", slots=config.slots)
+        scheduler = open_scheduler(config.scheduler, root=config.directory / "local", slots=config.slots)
     except ConfigError as error:
         raise ConfigError(f"{config.file}: [agent] {error}") from error
+    return Queue(scheduler, run, config.command_timeout)
 
 
 class _Service:
@@ -242,9 +268,10 @@ class _Service:
         while not self._stop.is_set():
             try:
                 agent = open_agent(self._config)
+                Heartbeat(agent).beat()
                 agent.recover()
                 return agent
-            except (StoreError, CommandError) as error:
+            except (StoreError, CommandError, AgentRunsError, OSError) as error:
                 if str(error) != said:
                     said = str(error)
                     logger.warning("cannot start yet, trying again: %s", error)
@@ -264,6 +291,8 @@ class _Service:
                 if str(error) != said:
                     said = str(error)
                     logger.warning("the bucket cannot be read; running jobs go on: %s", error)
+            except Exception:  # noqa: BLE001 - a defect in one pass must not end the agent
+                logger.exception("unexpected fault in a pass")
             heartbeat.beat()
             pause = self._config.interval if agent.busy else self._config.idle_interval
             self._stop.wait(pause.total_seconds())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Optional
 
 from cloudq import archive
+from cloudq.agent.folders import remove_tree
 from cloudq.agent.following import read_exit_code
 from cloudq.agent.images import ImageFinder
 from cloudq.agent.lifecycle import outcome_of
@@ -29,6 +29,7 @@ from cloudq.errors import (
 )
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
+from cloudq.process import NOT_STARTED
 from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,12 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
     except CommandError as error:
+        if error.status < 0:
+            logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
+            return
+        if error.status == NOT_STARTED:
+            submitting.unlink()
+            raise
         if place.queue.scheduler.is_temporary(error.stderr):
             job = replace(job, reason=f"the scheduler takes no jobs now: {error.stderr.strip()[:200]}")
             active.record = place.bundles.save(active.record, job)
@@ -158,8 +165,7 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
     """
     check_script_name(job.name)
     work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
-    if work_dir.exists():
-        shutil.rmtree(work_dir)
+    remove_tree(work_dir)
     work_dir.mkdir(mode=0o700)
     spool.mkdir(mode=0o700, exist_ok=True)
     if INPUT in names:

@@ -28,6 +28,7 @@ _AGENT = "agent/"
 _SYSTEMS = "agent/.systems/"
 _INBOX = "agent/.inbox/"
 _ACTIVE = "agent/.active/"
+_REACHABLE = "agent/.reachable/"  # nothing is ever stored below it
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Bundles:
     store: Store
     prefix: str = ""
     conditional: bool = True
+
+    def check_reachable(self) -> None:
+        """Make sure that the bucket is there and may be listed, by one request with the smallest answer.
+
+        SeaweedFS makes a bucket that is missing when something is written to it, but does not list it.
+
+        Raises:
+            StoreError: It cannot be reached, is missing, or may not be listed.
+        """
+        next(iter(self.store.list(f"{self.prefix}{_REACHABLE}")), None)
 
     # Jobs
 

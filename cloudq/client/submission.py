@@ -74,9 +74,11 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     Raises:
         InputError: Something about the script, the options or the inputs is refused.
         NoSuchJobError: A job to wait for does not exist.
-        StoreError: Not everything could be stored; what was is removed again as far as possible.
+        StoreError: The bucket is not there, or not everything could be stored; what was is removed again
+            as far as possible.
     """
     job, script = _checked(bundles, config, submission)
+    bundles.check_reachable()
     objects = {job.name: script}
     if job.kind is JobKind.META:
         files = {PROJECT: config.project_file, RESOURCE: config.resource_file}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
-from cloudq.errors import ConflictError
+from cloudq.errors import ConflictError, StoreError
 from cloudq.store import Store
 
 RACERS = 8
@@ -23,14 +25,24 @@ def has_conditional_writes(store: Store, folder: str) -> bool:
         StoreError: The store could not be asked.
     """
     key = f"{folder}{secrets.token_hex(8)}"
-    try:
+    with _removed(store, key):
         created = _race(store, key, etag=None)
         if len(created) != 1:
             return False
         replaced = _race(store, key, etag=created[0])
         return len(replaced) == 1 and store.read(key).etag == replaced[0]
-    finally:
-        store.delete([key])
+
+
+@contextmanager
+def _removed(store: Store, key: str) -> Iterator[None]:
+    """Delete an object in the end; if the block fails, its error is the one that is told."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StoreError):
+            store.delete([key])
+        raise
+    store.delete([key])
 
 
 def _race(store: Store, key: str, *, etag: str | None) -> list[str]:

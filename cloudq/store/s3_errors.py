@@ -71,6 +71,10 @@ _NO_BUCKET = _Refusal(
     "no such bucket",
     "check cloudq_bucket and cloudq_endpoint_url, or make the bucket",
 )
+_NOT_THERE = _Refusal(
+    "the server says that this is not there, but not in the words of S3",
+    "check cloudq_endpoint_url and cloudq_bucket",
+)
 _FULL = _Refusal("the storage quota is used up", "delete old jobs, or ask the owner of the bucket for more")
 _NO_CONDITIONS = _Refusal(
     "the server says that the object was changed, but it was not",
@@ -108,6 +112,7 @@ _REFUSALS: Mapping[str, _Refusal] = {
     "AllAccessDisabled": _DENIED,
     "AccountProblem": _DENIED,
     "NoSuchBucket": _NO_BUCKET,
+    "404": _NOT_THERE,
     "PermanentRedirect": _OTHER_REGION,
     "TemporaryRedirect": _OTHER_REGION,
     "AuthorizationHeaderMalformed": _OTHER_REGION,
@@ -120,7 +125,6 @@ _REFUSED_STATUSES: Mapping[int, _Refusal] = {
     307: _OTHER_REGION,
     401: _DENIED,
     403: _DENIED,
-    404: _NO_BUCKET,
     412: _NO_CONDITIONS,
     501: _NOT_IMPLEMENTED,
     507: _FULL,
@@ -175,7 +179,7 @@ def _answered(error: ClientError, tried: str) -> StoreError:
     said = f"{code} {status}" if code and code != str(status) else f"{status}"
     if code == "RequestTimeTooSkewed":
         return _skewed(tried, code)
-    refusal = _REFUSALS.get(code)
+    refusal = _REFUSALS.get(code or str(status))
     if refusal is None and (status in _TRANSIENT_STATUSES or code == "RequestTimeout"):
         return StoreUnreachableError(
             f"{tried}: the server is in trouble or overloaded ({said})", hint="try again later"

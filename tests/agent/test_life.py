@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from datetime import timedelta
 
 import pytest
 
+from cloudq.agent.folders import remove_tree
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
+from cloudq.errors import CommandError
 from cloudq.job import JobState, Task
 from tests.agent.cluster import refusal, time_out
 from tests.agent.conftest import META, SCRIPT, Site, run_passes
@@ -294,13 +297,78 @@ def test_a_cancel_that_arrives_with_the_claim_is_not_overlooked(site: Site) -> N
     assert site.job(job.id).state is JobState.DELETED
 
 
-def test_another_systems_cancelled_job_is_left_to_it(site: Site) -> None:
-    """Defect 43."""
+def test_a_cancelled_job_that_another_system_has_is_left_to_it(site: Site) -> None:
+    """Defect 43: a running job was recorded as DELETED."""
     agent, job = site.new_agent(), site.submit(run_on="there")
     site.bundles.request_cancel(job)
+    site.bundles.claim(site.bundles.load(job.id), "there", now=site.clock())
     site.clock.move(seconds=61)
     run_passes(agent, 3)
     assert site.job(job.id).state is JobState.INIT
+
+
+def test_a_cancelled_job_for_a_system_without_an_agent_ends_all_the_same(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit(run_on="nowhere")
+    site.bundles.request_cancel(job)
+    site.clock.move(seconds=61)
+    run_passes(agent, 2)
+    assert site.job(job.id).state is JobState.DELETED
+    assert site.keys("agent/") == []
+
+
+def test_folders_without_rights_are_staged_out_and_removed(site: Site) -> None:
+    """What a job forbade itself must not stop the agent, nor its next start."""
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    closed = site.folders.work_dir(job.id) / "closed"
+    closed.mkdir()
+    (closed / "file").write_text("data")
+    (closed / "file").chmod(0o000)
+    closed.chmod(0o000)
+    site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent)
+    assert "closed/file" in _archive_names(site, job.id)
+    assert list(site.folders.job_ids()) == []
+
+
+def test_a_job_that_removed_its_own_folder_says_so(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    remove_tree(site.folders.work_dir(job.id))
+    site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent)
+    ended = site.job(job.id)
+    assert (ended.state, ended.reason) == (
+        JobState.DONE,
+        "no output.zip: the job's working directory is gone",
+    )
+
+
+def test_files_that_cannot_be_packed_are_named_in_the_manifest(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    os.mkfifo(site.folders.work_dir(job.id) / "pipe")
+    site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent)
+    assert site.job(job.id).reason == "not in output.zip: pipe: neither file, folder nor link"
+
+
+def test_a_submission_command_that_was_killed_may_have_worked(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    site.cluster.late["submit"] = [CommandError(["fake"], -9, "", "")]
+    run_passes(agent, 2)
+    assert site.job(job.id).native_id == "1"
+    assert site.cluster.count("submit") == 1
+
+
+def test_a_submission_command_that_cannot_be_started_is_tried_again(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    site.cluster.faults["submit"] = [CommandError(["fake"], 127, "", "fake: no such file")]
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.INIT
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.READY
 
 
 def test_a_script_named_cancel_something_is_no_cancel_request(site: Site) -> None:

@@ -240,3 +240,43 @@ def test_folders_that_a_killed_agent_left_behind_are_removed(site: Site) -> None
         folder.mkdir()
     site.new_agent()
     assert list(folders.job_ids()) == ["unknown1"]
+
+
+def test_an_agent_of_the_same_name_with_another_folder_leaves_the_job_alone(
+    site: Site, tmp_path: Path
+) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.folders.log(job.id, "stdout").write_text("text\n")
+    site.cluster.move("1", NativeState.COMPLETED)
+    other = Site(tmp_path / "elsewhere", site.store, cluster=site.cluster)
+    second = other.new_agent()
+    run_passes(second, 2)
+    second.crew.stop()
+    assert not site.job(job.id).state.final
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.DONE
+    assert site.bundles.read(job.id, "stdout") == b"text\n"
+
+
+def test_outputs_that_another_agent_left_out_are_made_up_for(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.folders.log(job.id, "stdout").write_text("text\n")
+    record = site.bundles.load(job.id)
+    site.bundles.save(record, replace(record.job, state=JobState.DONE))
+    site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent, 2)
+    assert {"stdout", "output.zip"} <= set(site.bundles.entries(job.id))
+    assert list(site.folders.job_ids()) == []
+
+
+def test_an_agent_started_for_each_pass_remembers_since_when_a_job_is_missing(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.cluster.jobs.clear()
+    site.folders.status_file(job.id).write_text("0\n")
+    for _ in range(3):
+        run_passes(site.new_agent())
+        site.clock.move(seconds=20)
+    assert site.job(job.id).state is JobState.DONE

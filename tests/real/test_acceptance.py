@@ -331,11 +331,10 @@ def _faults(laptop: Laptop, job_id: str, wish: Wish) -> Iterator[str]:
     """Say where a job is not as it should be."""
     members = laptop.stat(job_id)
     where = f"{job_id} {wish.name} {wish.options}: "
-    code = "" if wish.exit_code is None else str(wish.exit_code)
     if members["state"] != wish.state or not members["error_msg"].startswith(wish.error):
         yield f"{where}{members['state']} {members['error_msg']!r}, expected {wish.state} {wish.error!r}"
-    elif members.get("exit_code", "") != code:
-        yield f"{where}exit code {members.get('exit_code')!r}, expected {code!r}"
+    elif members["exit_code"] != wish.exit_code:
+        yield f"{where}exit code {members['exit_code']!r}, expected {wish.exit_code!r}"
     if wish.error == "" and members["error_msg"]:
         yield f"{where}unexpected error {members['error_msg']!r}"
     if members["jobid"] and (says := _sacct(members["jobid"])) not in _SLURM_STATES[wish.state]:

@@ -365,7 +365,7 @@ def test_a_container_ends_with_its_job(desk: Desk, number: int) -> None:
     assert process.returncode in (-number, 128 + number)
     wait_for(lambda: not is_running(job), seconds=10)
     if number == signal.SIGTERM:
-        assert stdout == "asked to end\n"
+        assert stdout.startswith("asked to end\n")  # a runtime may pass it on a second time
         assert (job.folder / "spool" / "exit_status").read_text() == "143\n"
 
 

@@ -15,6 +15,7 @@ from cloudq.agent.schedulers.slurm_parse import (
     FIND_QUEUE_FORMAT,
     POLL_FORMAT,
     QUEUE_FORMAT,
+    is_queue_detail,
     parse_account,
     parse_found,
     parse_queue,
@@ -27,6 +28,8 @@ IDS_PER_COMMAND = 500
 
 FIND_WINDOW = "now-30days"
 """How far back sacct looks for a tag; without a start it would show only today's jobs."""
+
+_WITH_EXIT_STATUS = "FAILED,OUT_OF_MEMORY"
 
 _ACCOUNTING_TYPE = re.compile(r"^AccountingStorageType\s*=\s*(\S+)", re.MULTILINE)
 _ARRAY_OPTION = re.compile(r"-a|--array\b")
@@ -136,18 +139,24 @@ class Slurm:
         return parse_queue(output)
 
     def detail_commands(self, native_ids: Sequence[str]) -> list[list[str]]:
-        """Ask sacct, or without accounting squeue, which remembers ended jobs for MinJobAge."""
-        return [self._detail_command(chunk) for chunk in _chunks(native_ids)]
+        """Ask squeue, which remembers ended jobs for MinJobAge, and then sacct where there are accounts.
 
-    def _detail_command(self, native_ids: Sequence[str]) -> list[str]:
-        ids = ",".join(native_ids)
-        if self.accounting:
-            return [*_PLAIN, "sacct", "-X", "-P", "-n", "-j", ids, f"--format={ACCOUNT_FORMAT}"]
-        return [*_PLAIN, "squeue", "-h", "-r", "-t", "all", "-j", ids, "-O", QUEUE_FORMAT]
+        The accounts know more, but not the exit status of what failed: 128 and more are stored without
+        the 128 (measured with 22.05). Hence there squeue is asked first, about failed jobs only.
+        """
+        chunks = [",".join(chunk) for chunk in _chunks(native_ids)]
+        states = _WITH_EXIT_STATUS if self.accounting else "all"
+        queue = [[*_PLAIN, "squeue", "-h", "-r", "-t", states, "-j", i, "-O", QUEUE_FORMAT] for i in chunks]
+        account = [
+            [*_PLAIN, "sacct", "-X", "-P", "-n", "-j", i, f"--format={ACCOUNT_FORMAT}"] for i in chunks
+        ]
+        return [*queue, *account] if self.accounting else queue
 
     def parse_detail(self, output: str) -> Snapshot:
         """Read how jobs ended, or that they have not. Raises SchedulerOutputError."""
-        return parse_account(output) if self.accounting else parse_queue_detail(output)
+        if self.accounting and not is_queue_detail(output):
+            return parse_account(output)
+        return parse_queue_detail(output)
 
     def find_commands(self, tag: str, work_dir: Path) -> list[list[str]]:  # noqa: ARG002
         """Ask for all jobs of the user, as neither command can select by comment; `parse_find` does.

@@ -29,6 +29,7 @@ FIND_ACCOUNT_FORMAT = "JobID,Comment,WorkDir"
 
 _NO_TASK = "N/A"
 _ACCOUNT_ID = re.compile(r"(\d+)(?:_(\d+)|_\[(.+)\]|\+0)?\Z")
+_QUEUE_LINE = re.compile(r"\s*\d+\|\s*(?:N/A|\d+)\s*\|")
 _EXIT_CODE = re.compile(r"(\d+)(?::(\d+))?\Z")
 _FOUND = re.compile(r"(\d+)[^|]*\|(.*)\Z")
 _NO_COMMENT = ("(null)", "")
@@ -53,6 +54,11 @@ def parse_queue(output: str) -> Snapshot:
     return snapshot
 
 
+def is_queue_detail(output: str) -> bool:
+    """Tell an answer in QUEUE_FORMAT, where the task follows the job, from one in ACCOUNT_FORMAT."""
+    return _QUEUE_LINE.match(output) is not None
+
+
 def parse_queue_detail(output: str) -> Snapshot:
     """Read squeue's answer in QUEUE_FORMAT.
 
@@ -71,6 +77,8 @@ def parse_queue_detail(output: str) -> Snapshot:
 
 def parse_account(output: str) -> Snapshot:
     """Read sacct's answer in ACCOUNT_FORMAT.
+
+    An exit code here is uncertain: 130 is stored as 2, and 128 as 0.
 
     Raises:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.

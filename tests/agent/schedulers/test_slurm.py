@@ -102,10 +102,12 @@ def test_a_poll_for_very_many_jobs_does_not_name_them() -> None:
     assert "-j" not in command
 
 
-def test_with_accounting_sacct_tells_how_jobs_ended() -> None:
-    (command,) = Slurm(accounting=True).detail_commands(["12", "13"])
-    assert "sacct" in command
-    assert command[command.index("-j") + 1] == "12,13"
+def test_with_accounting_sacct_tells_how_jobs_ended_after_squeue_told_what_failed() -> None:
+    queue, account = Slurm(accounting=True).detail_commands(["12", "13"])
+    assert "squeue" in queue
+    assert queue[queue.index("-t") + 1] == "FAILED,OUT_OF_MEMORY"
+    assert "sacct" in account
+    assert [command[command.index("-j") + 1] for command in (queue, account)] == ["12,13", "12,13"]
 
 
 def test_without_accounting_squeue_tells_how_jobs_ended() -> None:
@@ -117,11 +119,13 @@ def test_without_accounting_squeue_tells_how_jobs_ended() -> None:
 def test_details_of_very_many_jobs_are_asked_for_in_several_commands() -> None:
     ids = [str(number) for number in range(2 * IDS_PER_COMMAND + 1)]
     commands = Slurm(accounting=True).detail_commands(ids)
-    assert [command[command.index("-j") + 1].split(",") for command in commands] == [
+    chunks = [
         ids[:IDS_PER_COMMAND],
         ids[IDS_PER_COMMAND : 2 * IDS_PER_COMMAND],
         ids[2 * IDS_PER_COMMAND :],
     ]
+    assert [command[command.index("-j") + 1].split(",") for command in commands] == chunks + chunks
+    assert ["sacct" in command for command in commands] == [False] * 3 + [True] * 3
 
 
 def test_accounts_are_searched_for_a_tag_only_where_there_are_any() -> None:

@@ -24,6 +24,7 @@ from cloudq.process import DEFAULT_TIMEOUT, Completed, run
 USER = "cqtest"
 PATIENCE_SECONDS = 50.0
 SLEEP = "#!/bin/sh\nexec sleep 600\n"
+LARGE_CODES = (130, 200, 255)
 TASKS = ArrayRange.parse("1-9:4,100%2")
 
 pytestmark = [
@@ -113,6 +114,8 @@ def site() -> Iterator[Site]:
         site.submit("timeout", SLEEP, options=("-t", "1"))
         site.submit("done", "#!/bin/sh\n#SBATCH -J own --output=elsewhere\necho hello; pwd; echo oops >&2\n")
         site.submit("exit", "#!/bin/sh\nexit 3\n", options=("--output=elsewhere", "-J", "my job"))
+        for code in LARGE_CODES:
+            site.submit(f"exit {code}", f"#!/bin/sh\nexit {code}\n")
         site.submit("signal", "#!/bin/sh\nkill -SEGV $$\n")
         site.submit("array", "#!/bin/sh\necho $SLURM_ARRAY_TASK_ID\nexit $SLURM_ARRAY_TASK_ID\n", tasks=TASKS)
         site.submit("held", SLEEP, options=("-H",))
@@ -158,6 +161,18 @@ def test_the_end_of_a_job_is_told(site: Site, name: str, expected: NativeStatus,
     assert status.started is not None
     assert status.finished is not None
     assert timedelta(0) <= datetime.now(timezone.utc) - status.finished < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("code", LARGE_CODES)
+def test_an_exit_status_over_128_is_told_as_it_is(site: Site, code: int, accounting: bool) -> None:
+    status = site.ended(f"exit {code}", accounting=accounting)
+    assert (status.state, status.exit_code, status.signal) == (NativeState.FAILED, code, None)
+
+
+def test_the_accounts_alone_forget_the_128_of_an_exit_status(site: Site) -> None:
+    _, command = Slurm(accounting=True).detail_commands([site.native_ids["exit 130"]])
+    site.ended("exit 130", accounting=False)
+    wait(lambda: "|FAILED|2:0|" in as_user(command).stdout)
 
 
 def test_logs_and_directory_are_those_of_cloudq(site: Site) -> None:

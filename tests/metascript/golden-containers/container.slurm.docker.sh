@@ -373,8 +373,10 @@ watch() { # NAME: in the background and in a session of its own; descriptor 3 is
 }
 
 tell_whose_status() {
+    # Podman 4.3 may leave out what is there when it is given an --until; Docker needs one, or never ends.
     cloudq_events=$(docker events --since "$cloudq_began" \
-        --until "$(($(date +%s) + 1))" --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
+        --until "$(($(date +%s) + 1))" \
+        --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
     [ -n "$cloudq_events" ] ||
         say "docker could not start the command in the image: status $cloudq_status is its own, not the command's"
 }

@@ -301,7 +301,7 @@ run_image() { # COMMAND...
     [ "$(id -u)" = 0 ] || set -- --userns=keep-id "$@"
     [ ! -d /dev/mqueue ] || set -- --ipc=host "$@"
     for cloudq_name in /usr/libexec/podman/catatonit /usr/libexec/catatonit/catatonit /usr/bin/catatonit; do
-        [ ! -x "$cloudq_name" ] || { set -- --init "$@"; break; }
+        [ ! -x "$cloudq_name" ] || { set -- --init --init-path "$cloudq_name" "$@"; break; }
     done
     guard "$@"
 }
@@ -353,8 +353,10 @@ watch() { # NAME: in the background and in a session of its own; descriptor 3 is
 }
 
 tell_whose_status() {
-    cloudq_events=$(podman events --stream=false --since "$cloudq_began" \
-        --until "$(($(date +%s) + 1))" --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
+    # Podman 4.3 may leave out what is there when it is given an --until; Docker needs one, or never ends.
+    cloudq_events=$(podman events --since "$cloudq_began" \
+        --stream=false \
+        --filter event=start --filter "container=$cloudq_name" 2>/dev/null)
     [ -n "$cloudq_events" ] ||
         say "podman could not start the command in the image: status $cloudq_status is its own, not the command's"
 }

@@ -1,0 +1,58 @@
+"""Since when tasks are missing or settling, kept across agent processes: one may be started for each pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Optional
+
+from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.schedulers.base import TaskStatuses
+from cloudq.agent.workplace import ActiveJob, Workplace
+
+Since = dict[Optional[int], datetime]
+
+
+def observe(place: Workplace, active: ActiveJob, statuses: TaskStatuses) -> None:
+    """Note since when tasks are in no answer, and since when final states stand that may be taken back.
+
+    Raises:
+        OSError: It could not be kept.
+    """
+    now = place.now()
+    tasks = unfinished(active.job)
+    missing = {i: active.missing_since.get(i, now) for i in tasks if i not in statuses}
+    settling = {
+        i: active.settling_since.get(i, now)
+        for i in tasks
+        if i in statuses and statuses[i].state.final and statuses[i].settles_after
+    }
+    if (missing, settling) != (active.missing_since, active.settling_since):
+        active.missing_since, active.settling_since = missing, settling
+        _keep(place, active)
+
+
+def recall_observations(place: Workplace, active: ActiveJob) -> None:
+    """Read what an earlier process observed; a damaged file means that the times begin anew."""
+    try:
+        kept = json.loads(place.folders.observed(active.job.id).read_text(encoding="ascii"))
+        active.missing_since, active.settling_since = _parse(kept["missing"]), _parse(kept["settling"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+def _keep(place: Workplace, active: ActiveJob) -> None:
+    kept = {"missing": _render(active.missing_since), "settling": _render(active.settling_since)}
+    file = place.folders.observed(active.job.id)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(kept), encoding="ascii")
+    part.replace(file)
+
+
+def _render(since: Mapping[Optional[int], datetime]) -> dict[str, str]:
+    return {"" if i is None else str(i): moment.isoformat() for i, moment in since.items()}
+
+
+def _parse(since: Mapping[str, str]) -> Since:
+    return {int(i) if i else None: datetime.fromisoformat(moment) for i, moment in since.items()}
