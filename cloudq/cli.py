@@ -27,6 +27,8 @@ CONTEXT_SETTINGS = {
     "token_normalize_func": lambda token: token.replace("_", "-"),
 }
 
+_META = "cloudq."
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -63,13 +65,26 @@ def version_option(command: Command) -> Command:
     return decorated
 
 
+def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Keep an option of the group or of a command (a callback); what stands after the command counts."""
+    if value is not None:
+        ctx.meta[f"{_META}{param.name}"] = value
+
+
+def remembered(name: str) -> Any:
+    """Return the option of this parameter name that counts, None if it was not given."""
+    return click.get_current_context().meta.get(f"{_META}{name}")
+
+
 def config_option(command: Command) -> Command:
-    """Add `--config FILE`."""
+    """Add `--config FILE`, which may stand before a command's name and after it: `remembered` has it."""
     decorated: Command = click.option(
         "--config",
         "config_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
+        expose_value=False,
+        callback=remember,
         help="Configuration file; CLOUDQ_CONFIG names it, too.",
     )(command)
     return decorated

@@ -68,11 +68,11 @@ class Ini:
                 sections = [f"{name}NAME" if name.endswith(":") else name for name in known]
                 raise ConfigError(f"{self.file}: [{section}]: unknown section; {_nearest(section, sections)}")
             keys = known[kind]
-            for key in values if keys is not None else ():
+            if keys is None:
+                continue
+            for key in values:
                 if key.lower() not in keys:
-                    raise ConfigError(
-                        f"{self.file}: [{section}] {key}: unknown key; {_nearest(key, keys)}"
-                    )
+                    raise ConfigError(f"{self.file}: [{section}] {key}: unknown key; {_nearest(key, keys)}")
 
     def fault(self, section: str, key: str, expected: str) -> ConfigError:
         """Return the error for the value of a key."""

@@ -151,7 +151,8 @@ def manifest_members(job: Job) -> dict[str, object]:
 def program_members(job: Job) -> dict[str, object]:
     """Return the members for programs: as in the manifest, but with values of their own types.
 
-    The exit code is a number or None, a time that is not yet set is None, each task of an array job an object.
+    The exit code is a number or None, a time that is not yet set is None,
+    each task of an array job is an object.
     """
     members = {
         member: None if is_time_member(member) and value in (_UNSET, "") else value

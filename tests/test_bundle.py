@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,11 +17,12 @@ from cloudq.errors import (
     ManifestError,
     NoSuchJobError,
     NotFoundError,
+    StoreRefusedError,
     StoreUnreachableError,
 )
 from cloudq.job import Job, JobKind, JobState
 from cloudq.presence import Presence
-from cloudq.store import Blob, Store
+from cloudq.store import Blob, Entry, Store
 from cloudq.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 21, 22, 8, 1, tzinfo=timezone.utc)
@@ -351,3 +352,29 @@ def test_nothing_is_written_outside_the_prefix(tmp_path: Path) -> None:
     bundles.mark_active("sys1", "a1")
     bundles.publish(presence("sys1"))
     assert all(entry.key.startswith("team/") for entry in store.list(""))
+
+
+def test_a_bucket_is_found_reachable_by_one_listing_that_has_nothing_in_it() -> None:
+    """A missing bucket was not noticed on SeaweedFS, which makes it when something is written to it."""
+    listed: list[tuple[str, int]] = []
+
+    class WatchedStore(MemoryStore):
+        def list(self, prefix: str, *, after: str = "") -> Iterator[Entry]:
+            found = list(super().list(prefix, after=after))
+            listed.append((prefix, len(found)))
+            return iter(found)
+
+    bundles = Bundles(WatchedStore(), "team/")
+    bundles.create(job())
+    bundles.notify(job())
+    bundles.check_reachable()
+    assert listed == [("team/agent/.reachable/", 0)]
+
+
+def test_a_bucket_that_may_not_be_listed_is_not_reachable() -> None:
+    class MissingStore(MemoryStore):
+        def list(self, prefix: str, *, after: str = "") -> Iterator[Entry]:
+            raise StoreRefusedError("no such bucket")
+
+    with pytest.raises(StoreRefusedError, match="^no such bucket$"):
+        Bundles(MissingStore()).check_reachable()

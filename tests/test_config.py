@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Union
 
 import pytest
 
+from cloudq import config
 from cloudq.config import (
+    AgentConfig,
+    ClientConfig,
     agent_config_file,
     client_config_file,
     load_agent_config,
@@ -117,8 +124,34 @@ def test_a_prefix_ends_in_a_slash(file: Path, text: str, prefix: str) -> None:
             "[default] cloudq_prefix: expected a key prefix such as team/project, got 'a//b'",
         ),
         ("[default]\n", "[default\n", "not an INI file: "),
-        ("name = your", "name = %(your)", "not an INI file: "),
-        ("name = your_system_name", "name = 100%", "not an INI file: "),
+        (
+            "name = your_system_name",
+            "name = %(your",
+            "[default] name: expected `%` to be doubled (`%%`), got '%(your'",
+        ),
+        (
+            "name = your_system_name",
+            "Name = 100%",
+            "[default] Name: expected `%` to be doubled (`%%`), got '100%'",
+        ),
+        (
+            "name = your_system_name",
+            "name = %(your)s",
+            "[default] name: expected `%` to be doubled (`%%`), got '%(your)s'",
+        ),
+        ("log_level = INFO", "log-levl = INFO", "[default] log-levl: unknown key; did you mean 'log_level'?"),
+        (
+            "project_profile =",
+            "pears =",
+            "[client] pears: unknown key; expected one of project_profile, resource_profile",
+        ),
+        ("[client]", "[clients]", "[clients]: unknown section; did you mean 'client'?"),
+        (
+            "[client]",
+            "[xyz]",
+            "[xyz]: unknown section; expected one of default, client, agent, projects, resources, registry:NAME",
+        ),
+        ("[client]", "[registy:x]", "[registy:x]: unknown section; did you mean 'registry:NAME'?"),
         ("name = your_system_name", "name = a\nname = b", "not an INI file: "),
     ],
     ids=str,
@@ -181,8 +214,48 @@ def test_a_file_that_is_no_text_is_named(file: Path) -> None:
 def test_a_missing_project_file_is_named(file: Path) -> None:
     (file.parent / "project.ini").unlink()
     file.write_text(CLIENT_OF_1_2)
-    with pytest.raises(ConfigError, match=r"project\.ini: cannot be read as UTF-8 text: .*No such file"):
+    with pytest.raises(ConfigError) as fault:
         load_client_config(file)
+    assert str(fault.value) == (
+        f"{file}: [client] project_profile: expected a file that exists ({file.parent / 'project.ini'} does not), "
+        "got 'project.ini'"
+    )
+
+
+@pytest.mark.parametrize("load", [load_client_config, load_agent_config], ids=["client", "agent"])
+def test_one_file_may_hold_the_sections_of_both_sides(
+    file: Path, load: Callable[[Path], Union[ClientConfig, AgentConfig]]
+) -> None:
+    client = CLIENT_OF_1_2.partition("[client]")[2]
+    own = "[projects]\nMine = a\n[resources]\nany-word = b\n[registry:x]\nhost = h\nauthfile = f\n"
+    file.write_text(f"{AGENT_OF_1_2}\n[client]{client}\n{own}")
+    assert load(file).store == StoreAddress("https://s3.abci.ai", "cloudq", "default")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("num_procs = 8", "num_proc = 8", "[agent] num_proc: unknown key; did you mean 'num_procs'?"),
+        (
+            "[agent]",
+            "[registry:x]\nhots = h\n[agent]",
+            "[registry:x] hots: unknown key; did you mean 'host'?",
+        ),
+    ],
+    ids=str,
+)
+def test_what_an_agents_file_does_not_know_is_refused(file: Path, old: str, new: str, complaint: str) -> None:
+    """A mistyped key was ignored without a word."""
+    file.write_text(changed(AGENT_OF_1_2, old, new))
+    with pytest.raises(ConfigError) as fault:
+        load_agent_config(file)
+    assert str(fault.value) == f"{file}: {complaint}"
+
+
+def test_each_key_that_is_read_is_known() -> None:
+    read = re.findall(r'ini\.\w+\(\s*"(default|agent|client)", "([a-z_]+)"', inspect.getsource(config))
+    assert len(read) > 15
+    assert {(section, key) for section, key in read if key not in (config._KEYS[section] or ())} == set()
 
 
 def test_keys_ignore_case_and_percents_are_doubled(file: Path) -> None:

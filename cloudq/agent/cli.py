@@ -8,7 +8,7 @@ from typing import Optional
 
 import click
 
-from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, version_option
+from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, remembered, version_option
 from cloudq.config import LOG_LEVELS, AgentConfig, agent_config_file, load_agent_config
 from cloudq.errors import InputError
 
@@ -35,15 +35,13 @@ def main(
     daemon: bool,
     foreground: bool,
     log_level: Optional[str],
-    config_file: Optional[Path],
 ) -> None:
     """CloudQ's agent: takes jobs from the bucket and runs them on this system's scheduler."""
-    ctx.obj = config_file
     if ctx.invoked_subcommand is not None:
         return
     if daemon and foreground:
         raise InputError("--daemon: not allowed with --foreground")
-    config = _load(config_file, log_level)
+    config = _load(log_level)
     from cloudq.agent import service
 
     if daemon:
@@ -59,24 +57,25 @@ def main(
 @click.option(
     "--timeout", type=click.IntRange(min=1), default=60, help="Seconds to wait until it has stopped."
 )
-@click.pass_context
-def stop(ctx: click.Context, *, timeout: int) -> None:
+@config_option
+def stop(*, timeout: int) -> None:
     """Stop the agent on this host; running jobs go on."""
     from cloudq.agent import service
 
-    config = _load(ctx.obj)
+    config = _load()
     pid = service.stop_agent(config, timedelta(seconds=timeout))
     click.echo(f"Agent {config.name} (pid {pid}) has stopped.")
 
 
 @main.command()
+@config_option
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Say whether the agent runs; exit status 1 if it does not."""
     from cloudq.agent import service
     from cloudq.agent.folders import Folders
 
-    config = _load(ctx.obj)
+    config = _load()
     folders = Folders(config.directory, config.name)
     pid, host = service.read_pid(folders)
     if service.is_running(folders):
@@ -96,6 +95,7 @@ def status(ctx: click.Context) -> None:
 @click.option("--daemon-interval", metavar="SECONDS", help="Pause between two looks at the bucket.")
 @click.option("--directory", metavar="PATH", help="Folder of work folders and logs, seen by all nodes.")
 @click.option("--force", is_flag=True, help="Replace a configuration file that exists.")
+@config_option
 def init(*, force: bool, **given: Optional[str]) -> None:
     """Write the configuration file; asks for what is not given, unless the first four are."""
     from cloudq.agent.schedulers import open_scheduler
@@ -106,7 +106,7 @@ def init(*, force: bool, **given: Optional[str]) -> None:
 
     values = answers(AGENT_QUESTIONS, given)
     for file in write_config(
-        agent_config_file(click.get_current_context().obj),
+        agent_config_file(remembered("config_file")),
         "agent-config.ini",
         values,
         force=force,
@@ -115,8 +115,8 @@ def init(*, force: bool, **given: Optional[str]) -> None:
         click.echo(f"Saved as {file}.")
 
 
-def _load(file: Optional[Path], log_level: Optional[str] = None) -> AgentConfig:
+def _load(log_level: Optional[str] = None) -> AgentConfig:
     from dataclasses import replace
 
-    config = load_agent_config(agent_config_file(file))
+    config = load_agent_config(agent_config_file(remembered("config_file")))
     return config if log_level is None else replace(config, log_level=log_level.upper())

@@ -10,11 +10,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Optional
 
 from filelock import FileLock, Timeout
@@ -73,13 +72,14 @@ def run_forever(config: AgentConfig, *, foreground: bool) -> None:
     """
     with sole_agent(config) as folders:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
-        stop = threading.Event()
-        _handle_signals(stop, log.reopen)
+        signals, stop = _Signals(), threading.Event()
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
-        service = _Service(config, stop)
+        service = _Service(config, stop, at_end=lambda: signals.send(_Signals.STOP))
         thread = threading.Thread(target=service.run, name="passes", daemon=True)
         thread.start()
-        stop.wait()
+        while signals.wait() == _Signals.HANGUP:
+            log.reopen()
+        stop.set()
         thread.join(GRACE.total_seconds())
         logger.info("agent %s: stopped%s", config.name, " in the middle of a step" * thread.is_alive())
         logging.shutdown()
@@ -242,9 +242,10 @@ class _Service:
         fault: Why it ended by itself, if it did.
     """
 
-    def __init__(self, config: AgentConfig, stop: threading.Event) -> None:
+    def __init__(self, config: AgentConfig, stop: threading.Event, at_end: Callable[[], None]) -> None:
         self._config = config
         self._stop = stop
+        self._at_end = at_end
         self.fault: Optional[CloudQError] = None
 
     def run(self) -> None:
@@ -260,7 +261,7 @@ class _Service:
             logger.exception("unexpected fault")
             self.fault = CloudQError(f"unexpected fault, see the log: {error}")
         finally:
-            self._stop.set()
+            self._at_end()
 
     def _open_until_it_works(self) -> Optional[Agent]:
         """Open the agent; while store or scheduler are away, try again until told to stop."""
@@ -301,17 +302,27 @@ class _Service:
         agent.crew.wait()
 
 
-def _handle_signals(stop: threading.Event, reopen_log: object) -> None:
-    def on_stop(_number: int, _frame: Optional[FrameType]) -> None:
-        stop.set()
+class _Signals:
+    """Signals as bytes of a pipe: a handler may interrupt anything, and so must not touch a lock."""
 
-    def on_hangup(_number: int, _frame: Optional[FrameType]) -> None:
-        # The handler may run while this thread holds the log's lock: reopen elsewhere.
-        threading.Thread(target=reopen_log, daemon=True).start()  # type: ignore[arg-type]
+    STOP, HANGUP = b"s", b"h"
 
-    signal.signal(signal.SIGTERM, on_stop)
-    signal.signal(signal.SIGINT, on_stop)
-    signal.signal(signal.SIGHUP, on_hangup)
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        for number, byte in (
+            (signal.SIGTERM, self.STOP),
+            (signal.SIGINT, self.STOP),
+            (signal.SIGHUP, self.HANGUP),
+        ):
+            signal.signal(number, lambda _number, _frame, byte=byte: self.send(byte))
+
+    def send(self, byte: bytes) -> None:
+        """Wake the reader."""
+        os.write(self._writer, byte)
+
+    def wait(self) -> bytes:
+        """Return the next one."""
+        return os.read(self._reader, 1)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
 import click
 
 from cloudq.bundle import Bundles
-from cloudq.cli import Command, log_to_stderr
+from cloudq.cli import Command, config_option, log_to_stderr, remember, remembered
 from cloudq.config import LOG_LEVELS, ClientConfig, client_config_file, load_client_config
 from cloudq.errors import InputError
 from cloudq.store import open_store
 
-_META = "cloudq."
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    """Keep an option of the group or of a command; what stands after the command counts."""
-    if value is not None:
-        ctx.meta[f"{_META}{param.name}"] = value
-
 
 def common_options(command: Command) -> Command:
     """Add `--config` and `--log-level`, which may stand before the command's name and after it."""
-    config = click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        expose_value=False,
-        callback=_remember,
-        help="Configuration file; CLOUDQ_CONFIG names it, too.",
-    )
     log_level = click.option(
         "--log-level",
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
         metavar="LEVEL",
         expose_value=False,
-        callback=_remember,
+        callback=remember,
         help=f"What is told on stderr: {', '.join(LOG_LEVELS)}; instead of log_level in the configuration.",
     )
-    decorated: Command = config(log_level(command))
+    decorated: Command = config_option(log_level(command))
     return decorated
 
 
@@ -64,20 +48,16 @@ def ids_options(command: Command) -> Command:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def _option(name: str) -> Any:
-    return click.get_current_context().meta.get(f"{_META}{name}")
-
-
 def config_file() -> Path:
     """Return the configuration file that counts."""
-    return client_config_file(_option("config_file"))
+    return client_config_file(remembered("config_file"))
 
 
 def load_config() -> ClientConfig:
     """Read the configuration, and send the log to stderr at the level that counts."""
-    log_to_stderr(_option("log_level"))
+    log_to_stderr(remembered("log_level"))
     config = load_client_config(config_file())
-    log_to_stderr(_option("log_level") or config.log_level)
+    log_to_stderr(remembered("log_level") or config.log_level)
     return config
 
 
@@ -111,3 +91,8 @@ def all_ids(arguments: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, 
     if not arguments + options:
         raise InputError("Job ID is not specified.")
     return arguments + options
+
+
+def present() -> datetime:
+    """Return the time it is."""
+    return datetime.now(timezone.utc)

@@ -85,6 +85,19 @@ def read_logs(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> Iterator[by
             end = block[-1:]
 
 
+def log_members(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> list[dict[str, str]]:
+    """Return logs for programs: of each its name, its task (empty without one), and all its text."""
+    return [
+        {"log": log.name, "task": log.task, "text": _text(b"".join(read_log(bundles, job_id, log)))}
+        for log in logs
+    ]
+
+
+def agent_log_members(bundles: Bundles, system: str) -> list[dict[str, str]]:
+    """Return an agent's log in the same form, named as its system. Raises NoSuchJobError."""
+    return [{"log": system, "task": "", "text": _text(read_agent_log(bundles, system))}]
+
+
 def read_agent_log(bundles: Bundles, system: str) -> bytes:
     """Return the log of exactly this agent.
 
@@ -108,6 +121,10 @@ def _find(bundles: Bundles, job_id: str, beginning: str) -> list[Log]:
     whole = {name for name in bundles.entries(job_id, beginning) if is_log(name)}
     unfinished = [Log(name, tuple(sorted(found))) for name, found in segments.items() if name not in whole]
     return [*(Log(name) for name in whole), *unfinished]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
 
 
 def _order(task: str) -> tuple[bool, int, str]:

@@ -150,6 +150,29 @@ def test_logs_of_tasks(laptop: Laptop) -> None:
     assert laptop.error(3, "log", "a1", "--tid", "3") == "Error: Invalid task ID: 3\n"
 
 
+def test_programs_get_logs_as_an_array(laptop: Laptop) -> None:
+    put_done_job(laptop.bundles)
+    for task in ("1", "2"):
+        laptop.bundles.write("a1", f"stderr.{task}", f"of {task}\n".encode())
+    laptop.bundles.store.write("agent/sys1", b"\xff\n")
+    first, second = ({"log": f"stderr.{task}", "task": task, "text": f"of {task}\n"} for task in ("1", "2"))
+    assert laptop.json("log", "a1", "--json") == []
+    assert laptop.json("log", "a1", "--error", "--json") == [first, second]
+    assert laptop.json("log", "a1", "--error", "--tid", "2", "--json") == [second]
+    assert laptop.json("log", "--agent", "sys1", "--json") == [{"log": "sys1", "task": "", "text": "\\xff\n"}]
+
+
+def test_listings_for_programs_have_the_members_of_stat(laptop: Laptop) -> None:
+    put_done_job(laptop.bundles, "a1", exit_code=0)
+    put_job(laptop.bundles, "b1")
+    assert laptop.json("history", "--json") == [laptop.json("stat", "a1", "--json")]
+    assert laptop.json("list", "--json") == [laptop.json("stat", "b1", "--json")]
+    assert (
+        laptop.json("stat", "a1", "--json")["exit_code"],
+        laptop.json("list", "--json")[0]["exit_code"],
+    ) == (0, None)
+
+
 def test_a_job_without_logs_has_an_empty_answer(laptop: Laptop) -> None:
     put_job(laptop.bundles)
     assert laptop.answer("log", "a1") == ""
@@ -199,6 +222,7 @@ def test_errors_are_one_line_on_stderr_and_an_exit_status(
         (["log", "--agent", "s", "--error"], "Argument --agent: not allowed with argument --error"),
         (["log", "--agent", "s", "--tid", "1"], "Argument --agent: not allowed with argument --tid"),
         (["log", "--agent", "s", "a1"], "Argument --agent: not allowed with argument --id"),
+        (["log", "a1", "--raw", "--json"], "Argument --raw: not allowed with argument --json"),
         (
             ["submit", "job.sh", "--json", "--parsable"],
             "Argument --parsable: not allowed with argument --json",

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.logs import BLOCK, Log, find_logs, find_task_log, read_agent_log, read_log, read_logs
+from cloudq.client.logs import (
+    BLOCK,
+    Log,
+    find_logs,
+    find_task_log,
+    log_members,
+    read_agent_log,
+    read_log,
+    read_logs,
+)
 from cloudq.errors import NoSuchJobError, NotFoundError
 from cloudq.store.memory import MemoryStore
 
@@ -121,6 +130,15 @@ def test_a_job_that_ends_meanwhile_is_read_on_from_the_whole_log() -> None:
 def test_a_log_that_is_gone_altogether_is_an_error(bundles: Bundles) -> None:
     with pytest.raises(NotFoundError):
         list(read_log(bundles, "a1", Log("stdout", ((0, "live/stdout/000000000000000"),))))
+
+
+def test_programs_get_each_log_with_its_task(bundles: Bundles) -> None:
+    bundles.write("a1", "stdout.10", b"ten\n")
+    put_segment(bundles, "stdout.9", 0, b"\xff\x1b\n")
+    assert log_members(bundles, "a1", find_logs(bundles, "a1", "stdout")) == [
+        {"log": "stdout.9", "task": "9", "text": "\\xff\x1b\n"},
+        {"log": "stdout.10", "task": "10", "text": "ten\n"},
+    ]
 
 
 def test_an_unknown_agents_log_is_named(bundles: Bundles) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Optional
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_programs_get_tasks_as_objects(bundles: Bundles) -> None:
         "1": {"state": "RUN", "exit_code": None, "error": ""},
         "2": {"state": "ERROR", "exit_code": 7, "error": "exit 7"},
     }
+
+
+@pytest.mark.parametrize("code", [None, 0, 7], ids=str)
+def test_programs_get_numbers_and_null(bundles: Bundles, code: Optional[int]) -> None:
+    put_job(bundles, state=JobState.RUN, exit_code=code, input_size=5, extra=(("time_own", "-"),))
+    members = load_members(bundles, "a1", for_programs=True)
+    assert (members["exit_code"], members["size_input"], members["size_output"]) == (code, 5, 0)
+    assert members["time_submit"] == "2026-11-21T22:06:26+00:00"
+    assert {members[name] for name in members if name.startswith("time_")} == {members["time_submit"], None}
 
 
 def test_programs_get_what_cannot_be_understood_as_it_is(bundles: Bundles) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -271,6 +271,20 @@ def test_a_store_that_refuses_at_once_is_the_only_message(
         give(laptop, bundles)
     assert caplog.text == ""
     assert store.deleted == []
+
+
+def test_a_missing_bucket_is_refused_before_anything_is_written(laptop: Laptop) -> None:
+    """SeaweedFS makes a missing bucket when something is written to it, but refuses to list it."""
+
+    class Missing(RecordingStore):
+        def list(self, prefix: str, *, after: str = "") -> Iterator[Entry]:
+            raise StoreRefusedError("no such bucket")
+
+    store = Missing()
+    with pytest.raises(StoreRefusedError, match="^no such bucket$") as fault:
+        give(laptop, Bundles(store))
+    assert fault.value.exit_status == 4
+    assert store.written == []
 
 
 def test_a_job_that_could_not_be_announced_is_submitted_all_the_same(

@@ -202,6 +202,7 @@ def test_credentials_that_expire_are_no_conflict(server: FaultyServer, store: S3
         ),
         pytest.param(403, "RequestTimeTooSkewed", StoreRefusedError, "clock", "set the clock", id="clock"),
         pytest.param(404, "NoSuchBucket", StoreRefusedError, "no such bucket", "cloudq_bucket", id="bucket"),
+        pytest.param(404, "NoSuchUpload", StoreRefusedError, "Said by the server. (N", "", id="other 404"),
         pytest.param(301, "PermanentRedirect", StoreRefusedError, "another region", "region", id="region"),
         pytest.param(403, "QuotaExceeded", StoreRefusedError, "quota", "delete old jobs", id="quota"),
         pytest.param(400, "Odd", StoreRefusedError, "Said by the server. (Odd 400)", "", id="unknown code"),
@@ -244,6 +245,22 @@ def test_a_listing_of_a_missing_bucket_says_so(server: FaultyServer, store: S3St
     server.fail("GET", Fault(404, "NoSuchBucket"))
     with pytest.raises(StoreRefusedError, match="cannot list objects: no such bucket"):
         list(store.list(""))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><body>Not found</body></html>", b"not found"], ids=["empty", "html", "text"]
+)
+def test_a_404_without_a_code_of_s3_is_no_missing_bucket(
+    server: FaultyServer, store: S3Store, body: bytes
+) -> None:
+    """A web server that is no S3 server was called a missing bucket."""
+    server.fail("GET", Fault(404, body=body))
+    with pytest.raises(
+        StoreRefusedError, match=r"cannot list objects: .* not in the words of S3 \(404\)$"
+    ) as caught:
+        list(store.list(""))
+    check_line(caught.value, server.url)
+    assert "cloudq_endpoint_url" in caught.value.hint
 
 
 def test_a_closed_port_is_unreachable() -> None:

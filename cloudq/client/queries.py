@@ -1,0 +1,151 @@
+"""The commands that ask: translate, stat, log, stageout, list, history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from cloudq.client.answering import print_bytes, print_json
+from cloudq.client.invocation import (
+    common_options,
+    id_options,
+    json_option,
+    load_config,
+    one_id,
+    open_bundles,
+    open_configured,
+    present,
+)
+
+
+@click.command(name="translate")
+@click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--to", "system", required=True, metavar="SYSTEM", help="The system to translate for.")
+@common_options
+def translate_script(*, script: Path, system: str) -> None:
+    """Print what SYSTEM's agent would submit for a meta script, without submitting it."""
+    from cloudq.client.translation import translate_for
+
+    config = load_config()
+    click.echo(translate_for(open_bundles(config), config, script, system), nl=False)
+
+
+@click.command()
+@id_options
+@json_option
+@common_options
+def stat(*, job_id: Optional[str], id_option: Optional[str], as_json: bool) -> None:
+    """Show everything that is recorded of a job."""
+    from cloudq.client.stat import load_members, render_members
+
+    bundles = open_configured()
+    members = load_members(bundles, bundles.find(one_id(job_id, id_option)), for_programs=as_json)
+    if as_json:
+        print_json(members)
+    else:
+        click.echo(render_members(members))
+
+
+@click.command()
+@id_options
+@click.option("--agent", metavar="SYSTEM", help="Show an agent's log instead.")
+@click.option("--tid", metavar="TASK", help="Only this task of an array job.")
+@click.option("--error", is_flag=True, help="Show stderr instead of stdout.")
+@click.option("--raw", is_flag=True, help="Do not make control characters visible on a terminal.")
+@json_option
+@common_options
+def log(
+    *,
+    job_id: Optional[str],
+    id_option: Optional[str],
+    agent: Optional[str],
+    tid: Optional[str],
+    error: bool,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Show what a job has printed, also while it runs."""
+    from cloudq.client import logs
+
+    if raw and as_json:
+        raise click.UsageError("Argument --raw: not allowed with argument --json")
+    if agent is not None:
+        for option, value in (("--error", error), ("--tid", tid), ("--id", job_id or id_option)):
+            if value:
+                raise click.UsageError(f"Argument --agent: not allowed with argument {option}")
+        _print_agent_log(agent, raw=raw, as_json=as_json)
+        return
+    bundles = open_configured()
+    found_id = bundles.find(one_id(job_id, id_option))
+    stream = "stderr" if error else "stdout"
+    if tid is None:
+        found = logs.find_logs(bundles, found_id, stream)
+    else:
+        found = [logs.find_task_log(bundles, found_id, stream, tid)]
+    if as_json:
+        print_json(logs.log_members(bundles, found_id, found))
+    elif tid is None:
+        print_bytes(logs.read_logs(bundles, found_id, found), raw=raw)
+    else:
+        print_bytes(logs.read_log(bundles, found_id, found[0]), raw=raw)
+
+
+def _print_agent_log(system: str, *, raw: bool, as_json: bool) -> None:
+    from cloudq.client import logs
+
+    if as_json:
+        print_json(logs.agent_log_members(open_configured(), system))
+    else:
+        print_bytes([logs.read_agent_log(open_configured(), system)], raw=raw)
+
+
+@click.command()
+@id_options
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The folder, instead of ID."
+)
+@click.option("--zip", "packed", is_flag=True, help="Leave output.zip packed.")
+@common_options
+def stageout(
+    *, job_id: Optional[str], id_option: Optional[str], folder: Optional[Path], packed: bool
+) -> None:
+    """Fetch a job's outputs and logs into a folder named as the job."""
+    from cloudq.client.stageout import stage_out
+
+    bundles = open_configured()
+    found_id = bundles.find(one_id(job_id, id_option))
+    stage_out(bundles, found_id, folder or Path(found_id), packed=packed)
+    click.echo(f"Saved as {folder or found_id}.")
+
+
+@click.command("list")
+@json_option
+@common_options
+def list_jobs(*, as_json: bool) -> None:
+    """List the jobs that have not ended."""
+    _print_listing(final=False, as_json=as_json)
+
+
+@click.command()
+@json_option
+@common_options
+def history(*, as_json: bool) -> None:
+    """List the jobs that have ended."""
+    _print_listing(final=True, as_json=as_json)
+
+
+def _print_listing(*, final: bool, as_json: bool) -> None:
+    from cloudq.client import listing
+    from cloudq.manifest import program_members
+
+    found = listing.load_jobs(open_configured(), now=present())
+    jobs = [job for job in found.jobs if job.state.final == final]
+    corrupted = f"The following jobs are corrupted: {', '.join(found.corrupted)}"
+    if as_json:
+        print_json([program_members(job) for job in jobs])
+    else:
+        click.echo(listing.render_final_jobs(jobs) if final else listing.render_open_jobs(jobs))
+    if found.corrupted:
+        click.echo(corrupted if as_json else f"\n{corrupted}", err=as_json)
