@@ -149,7 +149,8 @@ def test_a_prefix_ends_in_a_slash(file: Path, text: str, prefix: str) -> None:
         (
             "[client]",
             "[xyz]",
-            "[xyz]: unknown section; expected one of default, client, agent, projects, resources, registry:NAME",
+            "[xyz]: unknown section; expected one of default, client, agent, projects, resources, "
+            "registry:NAME",
         ),
         ("[client]", "[registy:x]", "[registy:x]: unknown section; did you mean 'registry:NAME'?"),
         ("name = your_system_name", "name = a\nname = b", "not an INI file: "),
@@ -217,8 +218,8 @@ def test_a_missing_project_file_is_named(file: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         load_client_config(file)
     assert str(fault.value) == (
-        f"{file}: [client] project_profile: expected a file that exists ({file.parent / 'project.ini'} does not), "
-        "got 'project.ini'"
+        f"{file}: [client] project_profile: expected a file that exists "
+        f"({file.parent / 'project.ini'} does not), got 'project.ini'"
     )
 
 

@@ -74,10 +74,10 @@ def run_forever(config: AgentConfig, *, foreground: bool) -> None:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
         signals, stop = _Signals(), threading.Event()
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
-        service = _Service(config, stop, at_end=lambda: signals.send(_Signals.STOP))
+        service = _Service(config, stop, at_end=signals.stop)
         thread = threading.Thread(target=service.run, name="passes", daemon=True)
         thread.start()
-        while signals.wait() == _Signals.HANGUP:
+        while signals.wait() == signal.SIGHUP:
             log.reopen()
         stop.set()
         thread.join(GRACE.total_seconds())
@@ -303,26 +303,27 @@ class _Service:
 
 
 class _Signals:
-    """Signals as bytes of a pipe: a handler may interrupt anything, and so must not touch a lock."""
+    """Signals as bytes of a pipe.
 
-    STOP, HANGUP = b"s", b"h"
+    The interpreter itself writes them (`signal.set_wakeup_fd`), at the moment of the signal. A handler in
+    Python runs later, and not at all while the main thread waits for something else; it may also
+    interrupt the holder of a lock that it needs.
+    """
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
-        for number, byte in (
-            (signal.SIGTERM, self.STOP),
-            (signal.SIGINT, self.STOP),
-            (signal.SIGHUP, self.HANGUP),
-        ):
-            signal.signal(number, lambda _number, _frame, byte=byte: self.send(byte))
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
 
-    def send(self, byte: bytes) -> None:
-        """Wake the reader."""
-        os.write(self._writer, byte)
+    def stop(self) -> None:
+        """Make `wait` return as if the process had been told to end."""
+        os.write(self._writer, bytes([signal.SIGTERM]))
 
-    def wait(self) -> bytes:
-        """Return the next one."""
-        return os.read(self._reader, 1)
+    def wait(self) -> int:
+        """Return the number of the next signal."""
+        return os.read(self._reader, 1)[0]
 
 
 def _write_private(path: Path, text: str) -> None:
