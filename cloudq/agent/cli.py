@@ -60,10 +60,11 @@ def main(
 @config_option
 def stop(*, timeout: int) -> None:
     """Stop the agent on this host; running jobs go on."""
-    from cloudq.agent import service
+
+    from cloudq.agent import solitude
 
     config = _load()
-    pid = service.stop_agent(config, timedelta(seconds=timeout))
+    pid = solitude.stop_agent(config, timedelta(seconds=timeout))
     click.echo(f"Agent {config.name} (pid {pid}) has stopped.")
 
 
@@ -72,13 +73,13 @@ def stop(*, timeout: int) -> None:
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Say whether the agent runs; exit status 1 if it does not."""
-    from cloudq.agent import service
+    from cloudq.agent import solitude
     from cloudq.agent.folders import Folders
 
     config = _load()
     folders = Folders(config.directory, config.name)
-    pid, host = service.read_pid(folders)
-    if service.is_running(folders):
+    pid, host = solitude.read_pid(folders)
+    if solitude.is_running(folders):
         click.echo(f"Agent {config.name} is running: pid {pid} on {host}, log {folders.agent_log}")
     else:
         click.echo(f"Agent {config.name} is not running, log {folders.agent_log}")

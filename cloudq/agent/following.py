@@ -13,7 +13,7 @@ from typing import Optional
 from cloudq.agent import joblogs
 from cloudq.agent.lifecycle import Evidence, advance
 from cloudq.agent.observations import observe
-from cloudq.agent.schedulers.base import TaskStatuses
+from cloudq.agent.schedulers.base import NativeState, TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.errors import CloudQError
 from cloudq.job import JobState
@@ -43,7 +43,7 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
     observe(place, active, statuses)
     evidence = Evidence(
         statuses=statuses,
-        exit_codes=read_exit_codes(place, active) if active.missing_since else {},
+        exit_codes=read_exit_codes(place, active, statuses),
         missing_since=active.missing_since,
         settling_since=active.settling_since,
         cancelled=active.job.state is JobState.DELETING,
@@ -79,10 +79,13 @@ def cancel(place: Workplace, active: ActiveJob) -> None:
         logger.info("job %s: %s -> DELETING, on request", job.id, job.state)
 
 
-def read_exit_codes(place: Workplace, active: ActiveJob) -> Mapping[Optional[int], int]:
-    """Read the exit-status files of the tasks that the scheduler does not know."""
+def read_exit_codes(
+    place: Workplace, active: ActiveJob, statuses: TaskStatuses
+) -> Mapping[Optional[int], int]:
+    """Read the exit-status files of the tasks that the scheduler does not know, or says have failed."""
     codes: dict[Optional[int], int] = {}
-    for task_id in active.missing_since:
+    failed = [i for i, status in statuses.items() if status.state is NativeState.FAILED]
+    for task_id in (*active.missing_since, *failed):
         file = place.folders.status_file(active.job.id)
         path = file if task_id is None else file.with_name(f"{file.name}.{task_id}")
         code = read_exit_code(path)

@@ -107,7 +107,7 @@ def judge(
     before: Optional[Task] = None,
 ) -> Task:
     """Say what one task is now; without evidence it stays what it was."""
-    status = evidence.statuses.get(task_id)
+    status = _with_true_exit_code(evidence.statuses.get(task_id), evidence.exit_codes.get(task_id))
     if status is not None and not status.state.final:
         return Task(_OPEN_STATES[status.state])
     if status is not None and now - evidence.settling_since.get(task_id, now) >= status.settles_after:
@@ -124,6 +124,18 @@ def judge(
             JobState.ERROR, f"lost by the scheduler: it has not known the job for {_minutes(missing)}"
         )
     return before or Task(JobState.READY)
+
+
+def _with_true_exit_code(status: Optional[NativeStatus], code: Optional[int]) -> Optional[NativeStatus]:
+    """Mend what Slurm's accounts do to an exit status of 128 and more: they keep what is above 128.
+
+    Measured with 22.05: `exit 255` is `127:0` in sacct, `exit 128` is `0:0`.
+    """
+    if status is None or code is None or code < 128 or status.state is not NativeState.FAILED:
+        return status
+    if status.signal or (status.exit_code or 0) != code - 128:
+        return status
+    return replace(status, exit_code=code, reason="")
 
 
 def _ended(status: NativeStatus, *, cancelled: bool) -> Task:

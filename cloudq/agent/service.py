@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-import json
 import logging
 import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Optional
-
-from filelock import FileLock, Timeout
 
 import cloudq
 from cloudq.agent.folders import Folders
@@ -25,6 +19,8 @@ from cloudq.agent.images import find_runtime
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
+from cloudq.agent.signals import Signals
+from cloudq.agent.solitude import check_alone, sole_agent
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
@@ -72,7 +68,7 @@ def run_forever(config: AgentConfig, *, foreground: bool) -> None:
     """
     with sole_agent(config) as folders:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
-        signals, stop = _Signals(), threading.Event()
+        signals, stop = Signals(), threading.Event()
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
         service = _Service(config, stop, at_end=signals.stop)
         thread = threading.Thread(target=service.run, name="passes", daemon=True)
@@ -108,96 +104,6 @@ def detach(config: AgentConfig) -> None:
         run_forever(config, foreground=False)
 
 
-def stop_agent(config: AgentConfig, timeout: timedelta) -> int:
-    """Ask the agent on this host to stop, wait until it has, and return its pid.
-
-    Raises:
-        CloudQError: None runs here, or it did not stop in time.
-    """
-    folders = Folders(config.directory, config.name)
-    pid, host = read_pid(folders)
-    if not is_running(folders):
-        raise CloudQError(f"no agent {config.name} is running")
-    if host != socket.gethostname():
-        raise CloudQError(f"agent {config.name} runs on another host: {host} (pid {pid})")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    try:
-        with FileLock(folders.lock, timeout=timeout.total_seconds()):
-            return pid
-    except Timeout:
-        raise CloudQError(f"agent {config.name} (pid {pid}) has not stopped yet") from None
-
-
-def is_running(folders: Folders) -> bool:
-    """Tell whether an agent of this name holds its lock."""
-    if not folders.lock.exists():
-        return False
-    try:
-        with FileLock(folders.lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def read_pid(folders: Folders) -> tuple[int, str]:
-    """Return pid and host of the agent that started last; `(0, "")` if none ever did."""
-    try:
-        values = json.loads(folders.pid_file.read_text(encoding="ascii"))
-        return int(values["pid"]), str(values["host"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return 0, ""
-
-
-@contextlib.contextmanager
-def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folders]:
-    """Be the one agent of this name that uses this folder.
-
-    Args:
-        announce: Whether to write the pid file: not for a mere check.
-
-    Raises:
-        CloudQError: Another one runs; its pid is named. Or the folder cannot be written.
-    """
-    folders = Folders(config.directory, config.name)
-    try:
-        folders.prepare()
-    except OSError as error:
-        raise CloudQError(f"cloudq_directory {config.directory}: {error.strerror}") from error
-    # A little patience: somebody may hold the lock for a moment, only to see whether an agent runs.
-    lock = FileLock(folders.lock, timeout=1, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        pid, host = read_pid(folders)
-        raise CloudQError(f"agent {config.name} is running already: pid {pid} on {host}") from None
-    try:
-        if announce:
-            _write_private(folders.pid_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        yield folders
-    finally:
-        lock.release()
-
-
-def check_alone(config: AgentConfig, bundles: Bundles, now: datetime) -> None:
-    """Refuse to be a second agent of this name, on another host or with another folder.
-
-    Whoever holds the lock of this folder on this host is alone in it. Elsewhere only the presence tells:
-    an agent that has not been heard of for three heartbeats is gone.
-
-    Raises:
-        AgentRunsError: Another agent of this name is alive.
-    """
-    other = bundles.presence(config.name)
-    if other is None or not other.alive(now):
-        return
-    if (other.host, other.directory) != (socket.gethostname(), str(config.directory)):
-        raise AgentRunsError(
-            f"agent {config.name} is running already: pid {other.pid} on {other.host}, "
-            f"cloudq_directory {other.directory}, heard of at {other.heartbeat:%H:%M:%S} UTC"
-        )
-
-
 def open_agent(config: AgentConfig) -> Agent:
     """Open store and scheduler and make an agent of them.
 
@@ -208,7 +114,9 @@ def open_agent(config: AgentConfig) -> Agent:
     """
     config = replace(config, container_runtime=find_runtime(config.container_runtime))
     store = open_store(config.store)
-    check_alone(config, Bundles(store, config.prefix), datetime.now(timezone.utc))
+    bundles = Bundles(store, config.prefix)
+    bundles.check_reachable()
+    check_alone(config, bundles, datetime.now(timezone.utc))
     conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
     if not conditional:
         logger.warning(
@@ -300,36 +208,3 @@ class _Service:
         agent.crew.stop()
         heartbeat.beat(stopped=True, at_once=True)
         agent.crew.wait()
-
-
-class _Signals:
-    """Signals as bytes of a pipe.
-
-    The interpreter itself writes them (`signal.set_wakeup_fd`), at the moment of the signal. A handler in
-    Python runs later, and not at all while the main thread waits for something else; it may also
-    interrupt the holder of a lock that it needs.
-    """
-
-    def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        signal.set_wakeup_fd(self._writer)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
-
-    def stop(self) -> None:
-        """Make `wait` return as if the process had been told to end."""
-        os.write(self._writer, bytes([signal.SIGTERM]))
-
-    def wait(self) -> int:
-        """Return the number of the next signal."""
-        return os.read(self._reader, 1)[0]
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with os.fdopen(
-        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
-    ) as file:
-        file.write(text)
-    part.replace(path)

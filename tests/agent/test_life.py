@@ -86,6 +86,16 @@ def test_every_final_state_has_its_reason_and_its_outputs(
     assert "checkpoint" in _archive_names(site, job.id)
 
 
+def test_an_exit_status_that_the_accounts_have_lessened_is_mended(site: Site) -> None:
+    """sacct has 127:0 for `exit 255`; the exit-status file has the truth."""
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.folders.status_file(job.id).write_text("255\n")
+    site.cluster.move("1", NativeState.FAILED, exit_code=127)
+    run_passes(agent)
+    assert (site.job(job.id).exit_code, site.job(job.id).error) == (255, "exit 255")
+
+
 def test_a_failed_poll_changes_no_job(site: Site) -> None:
     """Defect 2: an outage of the scheduler is no end of anything."""
     agent, job = site.new_agent(), site.submit()

@@ -247,7 +247,8 @@ SHELLS = "bash, dash, ksh, sh, zsh"
         pytest.param(
             "#$ colour: red",
             "job.sh:1: unknown directive 'colour': expected one of run_on, project, resource, n_resource, "
-            "nodes, cores, gpus, memory, exclusive, walltime, other_opts, container_img, container_image, shell",
+            "nodes, cores, gpus, memory, exclusive, walltime, other_opts, container_img, container_image, "
+            "shell",
             id="unknown",
         ),
         pytest.param(
