@@ -36,6 +36,7 @@ def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: 
         resources={**for_system(config.resources, system), **presence.resources},
         container_runtime=presence.container_runtime,
         endpoint_url=presence.endpoint_url,
+        image_cache=f"{presence.directory}/images",
     )
     placement = Placement(
         work_dir=f"{presence.directory}/cache/{_ID}",

@@ -807,4 +807,5 @@ def test_a_template_of_the_site_replaces_a_runtime(host: Host, translated: Trans
         '{% extends "parts/images.sh" %}\n'
         '{% block runtime %}\nrun_image() {\n    exec enroot "$@"\n}\n{% endblock %}'
     )
-    assert "exec enroot" in translated("true\n", host.system("docker"), [tmp_path])
+    script = "cq_container_run docker://python:3 true\n"
+    assert "exec enroot" in translated(script, host.system("docker"), [tmp_path])

@@ -111,6 +111,14 @@ def test_the_first_line_names_the_shell(translated: Translate, head: str, first_
     assert translated(f"{head}\ntrue\n").partition("\n")[0] == first_line
 
 
+CONTAINER = "cq_container_run docker://python:3 true\n"
+
+
+def test_a_script_without_containers_is_not_burdened_with_them(translated: Translate) -> None:
+    assert "container" not in translated("echo\n", SLURM)
+    assert "cloudq_container_run()" in translated("#$ container_img: docker://python:3\necho\n", SLURM)
+
+
 def test_the_body_stands_unchanged_at_the_end(translated: Translate) -> None:
     body = "echo '{{ not }} {% a %} {# template #}'\n\n\tcat <<E\n$HOME\nE\n\n"
     assert translated(f"#!/bin/sh\n#$ run_on: ANY\n{body}").endswith(
@@ -133,12 +141,12 @@ def test_a_translation_ends_with_one_newline(translated: Translate) -> None:
     ],
 )
 def test_a_container_sees_gpus_if_the_job_asks_for_them(translated: Translate, head: str, asks: bool) -> None:
-    assert ("apptainer exec --nv " in translated(f"{head}\ntrue\n", SLURM)) is asks
+    assert ("apptainer exec --nv " in translated(f"{head}\n{CONTAINER}", SLURM)) is asks
 
 
 @pytest.mark.parametrize("runtime", ["apptainer", "singularity"])
 def test_the_runtime_of_the_system_is_called(translated: Translate, runtime: str) -> None:
-    assert f"\n    exec {runtime} exec " in translated("true\n", replace(SLURM, container_runtime=runtime))
+    assert f"\n    exec {runtime} exec " in translated(CONTAINER, replace(SLURM, container_runtime=runtime))
 
 
 ARRAY = "the tasks of an array job are given at submission (--array_tid)"
@@ -215,7 +223,7 @@ def test_an_unknown_word_in_the_configuration_is_named(
     translated: Translate, system: System, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        translated("true\n", system)
+        translated(CONTAINER, system)
     assert str(caught.value).startswith(message)
 
 

@@ -26,12 +26,15 @@ cd {{ placement.work_dir | quote }} || exit
 
 {% include "parts/modules.sh" %}
 {% endblock %}
+{# Most scripts name no container: theirs stay short enough to be read. #}
+{% if directives.images or "container_run" in body %}
 
 {% include "parts/containers.sh" %}
 
 cq_container_run() {
     cloudq_container_run "$@"
 }
+{% endif %}
 
 {% include "parts/copy.sh" %}
 

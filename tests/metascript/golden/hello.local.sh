@@ -45,15 +45,6 @@ if [ -r /etc/profile.d/modules.sh ] && [ -n "${BASH_VERSION-}${ZSH_VERSION-}${KS
     case $cloudq_flags in *u*) set -u ;; esac
 fi
 
-cloudq_container_run() {
-    echo "cloudq_container_run: no container runtime is configured on system $SYSTEM" >&2
-    return 127
-}
-
-cq_container_run() {
-    cloudq_container_run "$@"
-}
-
 cloudq_cs_cp() (
     if [ "$#" -lt 2 ] || [ "$#" -gt 4 ]; then
         echo "cloudq_cs_cp: expected SRC DST [ENDPOINT [PROFILE]], got $# arguments" >&2
