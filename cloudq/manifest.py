@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -13,6 +13,7 @@ from cloudq.errors import InputError, ManifestError
 from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
 
 MAX_BYTES = 4 * 1024 * 1024
+Fail = Callable[[str, str], ManifestError]
 _UNSET = "-"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?\Z")
 
@@ -222,28 +223,28 @@ def parse_time(value: object) -> Optional[datetime]:
         raise ValueError(f"no time in UTC: {value!r:.60}") from error
 
 
-def _parse_time(value: object, member: str, fail: Any) -> Optional[datetime]:
+def _parse_time(value: object, member: str, fail: Fail) -> Optional[datetime]:
     try:
         return parse_time(value)
     except ValueError as error:
         raise fail(member, f"a time such as 2026-01-31T08:00:00+00:00, got {value!r:.60}") from error
 
 
-def _parse_state(value: object, fail: Any) -> JobState:
+def _parse_state(value: object, fail: Fail) -> JobState:
     try:
         return JobState(value)
     except ValueError:
         raise fail("state", f"one of {', '.join(JobState)}, got {value!r:.60}") from None
 
 
-def _parse_ids(members: Mapping[str, Any], member: str, fail: Any) -> tuple[str, ...]:
+def _parse_ids(members: Mapping[str, Any], member: str, fail: Fail) -> tuple[str, ...]:
     value = members.get(member, "")
     if not isinstance(value, str):
         raise fail(member, "job ids separated by commas")
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _parse_array(value: object, fail: Any) -> Optional[ArrayRange]:
+def _parse_array(value: object, fail: Fail) -> Optional[ArrayRange]:
     if value == "":
         return None
     try:
@@ -252,7 +253,7 @@ def _parse_array(value: object, fail: Any) -> Optional[ArrayRange]:
         raise fail("array_tid", str(error)) from error
 
 
-def _parse_exit_code(value: object, fail: Any) -> Optional[int]:
+def _parse_exit_code(value: object, fail: Fail) -> Optional[int]:
     if value == "":
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
@@ -281,7 +282,7 @@ def _render_task_errors(tasks: Mapping[int, Task]) -> str:
     return json.dumps([[format_task_ids(ids), code, error] for (error, code), ids in by_error.items()])
 
 
-def _parse_tasks(members: Mapping[str, Any], fail: Any) -> dict[int, Task]:
+def _parse_tasks(members: Mapping[str, Any], fail: Fail) -> dict[int, Task]:
     tasks: dict[int, Task] = {}
     try:
         for part in members.get("task_states", "").split():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
-from cloudq.agent.starting import read_definitions
+from cloudq.agent.definitions import read_definitions
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import PROJECT, RESOURCE, Record
 from cloudq.errors import ConfigError, ConflictError, InputError, NoSuchJobError, NotFoundError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq import archive
+from cloudq.agent.definitions import read_definitions, this_system
 from cloudq.agent.folders import remove_tree
 from cloudq.agent.following import read_exit_code
 from cloudq.agent.images import ImageFinder
@@ -30,7 +31,7 @@ from cloudq.errors import (
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
 from cloudq.process import NOT_STARTED
-from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
+from cloudq.system import System, no_definitions
 
 logger = logging.getLogger(__name__)
 
@@ -223,29 +224,6 @@ def _with_images(place: Workplace, meta: MetaScript, system: System, placement: 
     urls = [image.url for image in meta.directives.images]
     minute = int(place.now().timestamp() // 60)
     return replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
-
-
-def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
-    """Return the agent's system as a translation sees it: its own definitions win over a job's."""
-    config = place.config
-    return System(
-        name=config.name,
-        scheduler=place.queue.scheduler.name,
-        projects={**for_system(projects, config.name), **config.projects},
-        resources={**for_system(resources, config.name), **config.resources},
-        container_runtime=config.container_runtime,
-        image_cache=str(config.image_cache),
-        registries=config.registries,
-        endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
-        # The default chain needs no profile, and a host with a role or keys in its environment has none.
-        profile="" if config.store.profile == "default" else config.store.profile,
-    )
-
-
-def read_definitions(place: Workplace, job_id: str, name: str) -> Definitions:
-    """Read the project or resource file of a bundle. Raises ConfigError, NotFoundError."""
-    text = place.bundles.read(job_id, name).decode("utf-8", "replace")
-    return parse_definitions(text, name)
 
 
 def _remaining(job: Job) -> Optional[ArrayRange]:
