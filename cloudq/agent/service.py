@@ -58,10 +58,16 @@ def run_once(config: AgentConfig) -> None:
         agent.crew.stop()
 
 
-def run_forever(config: AgentConfig, *, foreground: bool) -> None:
+def run_forever(
+    config: AgentConfig, *, foreground: bool, on_start: Callable[[], None] = lambda: None
+) -> None:
     """Make passes until SIGTERM or SIGINT; SIGHUP reopens the log.
 
     The work is done in other threads, so that a signal is obeyed at once even while the network hangs.
+
+    Args:
+        foreground: Whether somebody reads stderr.
+        on_start: Called when this is the one agent of its name.
 
     Raises:
         CloudQError: Another agent of this name runs, or this one cannot go on.
@@ -69,6 +75,7 @@ def run_forever(config: AgentConfig, *, foreground: bool) -> None:
     with sole_agent(config) as folders:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
         signals, stop = Signals(), threading.Event()
+        on_start()
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
         service = _Service(config, stop, at_end=signals.stop)
         thread = threading.Thread(target=service.run, name="passes", daemon=True)
@@ -87,21 +94,38 @@ def run_forever(config: AgentConfig, *, foreground: bool) -> None:
 
 
 def detach(config: AgentConfig) -> None:
-    """Become a daemon and run for ever there; the caller's process ends here, with status 0.
+    """Start a daemon, and return when it is the one agent of its name.
 
     What can be checked is checked before, while there is a terminal to say it on.
 
     Raises:
-        CloudQError: Another agent of this name runs, or the store cannot be used.
+        CloudQError: Another agent of this name runs, or store or scheduler cannot be used.
     """
-    from daemon import DaemonContext
-
     with sole_agent(config, announce=False):
         bundles = Bundles(open_store(config.store), config.prefix)
         check_alone(config, bundles, datetime.now(timezone.utc))
         _queue(config).probe()
-    with DaemonContext(working_directory="/", umask=0o077):
-        run_forever(config, foreground=False)
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.close(reader)
+        _be_a_daemon(config, writer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as started:
+        if not started.read():
+            raise CloudQError(f"agent {config.name} ended at once", hint=f"see its log in {config.directory}")
+
+
+def _be_a_daemon(config: AgentConfig, started: int) -> None:
+    """Leave the terminal and run for ever; a byte in the pipe says that this has begun."""
+    from daemon import DaemonContext
+
+    def tell() -> None:
+        os.write(started, b"1")
+        os.close(started)
+
+    with DaemonContext(working_directory="/", umask=0o077, files_preserve=[started]):
+        run_forever(config, foreground=False, on_start=tell)
 
 
 def open_agent(config: AgentConfig) -> Agent:

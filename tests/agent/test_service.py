@@ -103,7 +103,7 @@ def test_one_pass_takes_a_job_and_the_next_ends_it(host: Host) -> None:
 def test_a_daemon_detaches_runs_a_job_and_is_stopped(host: Host) -> None:
     """Defect 98."""
     assert host.cloudqd("--daemon").returncode == 0
-    _wait_until(lambda: host.cloudqd("status").returncode == 0)
+    assert host.cloudqd("status").returncode == 0
     job = host.submit(b"#!/bin/sh\nexit 7\n")
     _wait_until(lambda: host.state(job) is JobState.ERROR)
     assert host.bundles.load(job.id).job.error == "exit 7"
