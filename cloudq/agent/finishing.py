@@ -15,6 +15,7 @@ from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
 from cloudq.job import JobState, Task
+from cloudq.store.files import appearing
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +121,8 @@ def remember_outcome(place: Workplace, active: ActiveJob) -> None:
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     finished = active.finished.isoformat() if active.finished else None
     text = json.dumps({"outcome": asdict(active.outcome or Task(JobState.ERROR)), "finished": finished})
-    file = place.folders.outcome(active.job.id)
-    part = file.with_suffix(".part")
-    part.write_text(text, encoding="ascii")
-    part.replace(file)
+    with appearing(place.folders.outcome(active.job.id)) as file:
+        file.write(text.encode("ascii"))
 
 
 def recall_outcome(place: Workplace, active: ActiveJob) -> None:

@@ -10,6 +10,7 @@ from typing import Optional
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.store.files import appearing
 
 Since = dict[Optional[int], datetime]
 
@@ -44,10 +45,8 @@ def recall_observations(place: Workplace, active: ActiveJob) -> None:
 
 def _keep(place: Workplace, active: ActiveJob) -> None:
     kept = {"missing": _render(active.missing_since), "settling": _render(active.settling_since)}
-    file = place.folders.observed(active.job.id)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(kept), encoding="ascii")
-    part.replace(file)
+    with appearing(place.folders.observed(active.job.id)) as file:
+        file.write(json.dumps(kept).encode("ascii"))
 
 
 def _render(since: Mapping[Optional[int], datetime]) -> dict[str, str]:

@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +16,7 @@ from cloudq.agent.folders import Folders
 from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
 from cloudq.errors import AgentRunsError, CloudQError
+from cloudq.store.files import appearing
 
 
 @contextlib.contextmanager
@@ -43,7 +43,9 @@ def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folder
         raise CloudQError(f"agent {config.name} is running already: pid {pid} on {host}") from None
     try:
         if announce:
-            _write_private(folders.pid_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            with appearing(folders.pid_file) as file:
+                text = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+                file.write(text.encode("ascii"))
         yield folders
     finally:
         lock.release()
@@ -107,12 +109,3 @@ def read_pid(folders: Folders) -> tuple[int, str]:
         return int(values["pid"]), str(values["host"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return 0, ""
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with os.fdopen(
-        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
-    ) as file:
-        file.write(text)
-    part.replace(path)
