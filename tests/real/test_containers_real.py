@@ -316,7 +316,8 @@ def test_what_the_agent_pulled_runs_without_the_registry(
 ) -> None:
     desk = new_desk(runtime)
     url = f"docker://{PRIVATE}/testbed/entry:1"
-    program = desk.job("0", "true\n").script.read_text().partition("<<'END_OF_CLOUDQ_CONTAINERS'\n")[2]
+    script = desk.job("0", f"#$ container_img: {ENTRY}\ntrue\n").script.read_text()
+    program = script.partition("<<'END_OF_CLOUDQ_CONTAINERS'\n")[2]
     file = desk.folder / "containers.sh"
     file.write_text(program.partition("\nEND_OF_CLOUDQ_CONTAINERS\n")[0] + "\n")
     pinned = pin(url, CONTAINERS / "keys.json")

@@ -232,7 +232,10 @@ def test_a_prefix_is_a_text_and_not_a_folder(store: Store) -> None:
 
 
 def test_a_key_may_be_the_beginning_of_others(store: Store) -> None:
-    write_all(store, ["a", "a/b", "a/b/c"])
+    # One after the other: SeaweedFS 4.48 sometimes loses "a/b" when its folder is made by two
+    # writes at once. CloudQ has no key that is the folder of another.
+    for key in ("a", "a/b", "a/b/c"):
+        store.write(key, b"")
     assert keys_of(store) == ["a", "a/b", "a/b/c"]
     store.delete(["a/b"])
     assert keys_of(store) == ["a", "a/b/c"]
