@@ -11,6 +11,8 @@ from cloudq.bundle import LIVE, parse_segment_name, segment_name
 SEGMENT_BYTES = 4 * 1024 * 1024
 """Most bytes of a log that are uploaded in one pass while a job runs."""
 
+END_BYTES = 256
+
 
 def upload_new(place: Workplace, active: ActiveJob) -> None:
     """Upload what the logs of a running job have gained since the last time.
@@ -22,13 +24,15 @@ def upload_new(place: Workplace, active: ActiveJob) -> None:
     for path in _log_files(place, active.job.id):
         size = path.stat().st_size
         done = active.uploaded.get(path.name, 0)
-        if size == done:
+        anew = size < done or _end(path, done) != active.ends.setdefault(path.name, _end(path, done))
+        if size == done and not anew:
             continue
         if not active.job.submit_token:
             place.bundles.upload(active.job.id, path.name, path)
             active.uploaded[path.name] = size
         else:
-            _upload_segment(place, active, path, 0 if size < done else done)
+            _upload_segment(place, active, path, 0 if anew else done)
+        active.ends[path.name] = _end(path, active.uploaded[path.name])
 
 
 def upload_whole(place: Workplace, active: ActiveJob) -> None:
@@ -56,9 +60,18 @@ def _upload_segment(place: Workplace, active: ActiveJob, path: Path, offset: int
         file.seek(offset)
         data = file.read(SEGMENT_BYTES)
     name = segment_name(path.name, offset)
+    # Noted first: a write that gave no answer may have taken effect, and must be deleted in the end, too.
+    if name not in active.segments:
+        active.segments.append(name)
     place.bundles.write(active.job.id, name, data)
-    active.segments.append(name)
     active.uploaded[path.name] = offset + len(data)
+
+
+def _end(path: Path, size: int) -> bytes:
+    """Return the last bytes of the first `size` of a log: other ones mean that it was begun anew."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - END_BYTES))
+        return file.read(min(size, END_BYTES))
 
 
 def _recall(place: Workplace, active: ActiveJob) -> None:

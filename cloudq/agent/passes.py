@@ -50,6 +50,7 @@ class Agent:
         self._last_activity = self._next_sweep = place.now()
         self._announced: set[str] = set()
         self._foreign: set[str] = set()
+        self._doubtful: set[str] = set()
         self._poll_fault = ""
 
     @property
@@ -114,6 +115,22 @@ class Agent:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
         for active in self.roster.all():
             active.cancel_noticed = True
+        self._sweep_left_overs()
+
+    def _sweep_left_overs(self) -> None:
+        """Look for what writes without an answer may have left: markers of jobs not held, live segments."""
+        doubtful, self._doubtful = self._doubtful, set()
+        for job_id in {*doubtful, *self.place.bundles.active(self.place.config.name)}:
+            if self.roster.get(job_id) is None:
+                self.crew.give(_key(job_id), self._recover_marked, job_id)
+
+    def _recover_marked(self, job_id: str) -> None:
+        if self.roster.get(job_id) is not None:
+            return
+        try:
+            self._recover_one(self.place.bundles.load(job_id))
+        except NoSuchJobError:
+            self.place.bundles.unmark_active(self.place.config.name, job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
@@ -204,7 +221,7 @@ class Agent:
                 self._settle_conflict(active)
             active.fault, active.not_before = "", None
         except (CloudQError, OSError) as error:
-            active.not_before = self.place.now() + RETRY_AFTER
+            active.not_before, active.faulted = self.place.now() + RETRY_AFTER, True
             if str(error) != active.fault:
                 active.fault = str(error)
                 logger.warning("job %s: will be tried again: %s", active.job.id, error)
@@ -220,6 +237,8 @@ class Agent:
 
     def _forget(self, active: ActiveJob) -> None:
         self._last_activity = self.place.now()
+        if active.faulted:
+            self._doubtful.add(active.job.id)
         self._sweep.final.add(active.job.id)
         self.roster.remove(active.job.id)
         self._reception.wake_held()

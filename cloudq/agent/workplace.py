@@ -40,11 +40,13 @@ class ActiveJob:
         cancelled_at: When the scheduler was last asked to cancel it.
         missing_since, settling_since: As in `lifecycle.Evidence`.
         uploaded: Log name -> bytes of it that are in the bucket.
+        ends: Log name -> the last bytes of that part, by which a log that was begun anew is known.
         segments: Names of the live segments in the bucket.
         outcome: How it ended.
         finished: When it ended.
         not_before: When to try again after a fault.
         fault: What went wrong last, so that it is logged once and not at each pass.
+        faulted: Something went wrong: a request that was given up may yet take effect.
     """
 
     record: Record
@@ -54,11 +56,13 @@ class ActiveJob:
     missing_since: dict[Optional[int], datetime] = field(default_factory=dict)
     settling_since: dict[Optional[int], datetime] = field(default_factory=dict)
     uploaded: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, bytes] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
     outcome: Optional[Task] = None
     finished: Optional[datetime] = None
     not_before: Optional[datetime] = None
     fault: str = ""
+    faulted: bool = False
 
     @property
     def job(self) -> Job:

@@ -23,8 +23,8 @@ from cloudq.bundle import (
 )
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
 from cloudq.config import ClientConfig
-from cloudq.errors import ConflictError, InputError, StoreError
-from cloudq.job import ArrayRange, Condition, Job, JobKind, is_job_id, new_job_id
+from cloudq.errors import ConflictError, InputError, NoSuchJobError, StoreError
+from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, is_job_id, new_job_id
 from cloudq.metascript import Directives, MetaScript, check_names, parse_meta_script
 from cloudq.system import ANY, Definitions, with_system
 
@@ -215,6 +215,8 @@ def _store_as(bundles: Bundles, parcel: _Parcel) -> Job:
         if parcel.archive is not None:
             bundles.upload(job.id, INPUT, parcel.archive)
             stored.append(INPUT)
+        # Named before it is tried: a write that gave no answer may have taken effect.
+        stored.append(MANIFEST)
         return bundles.create(job).job
 
 
@@ -234,14 +236,37 @@ def _taken_back_on_failure(bundles: Bundles, job_id: str) -> Iterator[list[str]]
 
 def _take_back(bundles: Bundles, job_id: str, names: Sequence[str]) -> None:
     try:
-        # The manifest first: it may be there although its write was not confirmed.
-        bundles.discard(job_id, [MANIFEST])
+        if MANIFEST in names and not _withdraw(bundles, job_id):
+            logger.warning(
+                "job %s: submitted all the same: an agent has it; `cloudqcli cancel %s` stops it",
+                job_id,
+                job_id,
+            )
+            return
         bundles.discard(job_id, [*names, INPUT])
     except StoreError:
+        said = "it is not known whether it was submitted" if MANIFEST in names else "not submitted"
         command = f"cloudqcli delete --force {job_id}"
-        logger.warning("job %s: not submitted; `%s` removes what is left of it", job_id, command)
+        logger.warning("job %s: %s; `%s` removes what is left of it", job_id, said, command)
     else:
         logger.warning("job %s: not submitted; what was stored of it has been removed", job_id)
+
+
+def _withdraw(bundles: Bundles, job_id: str) -> bool:
+    """Remove a manifest whose write was not confirmed; False if an agent has claimed the job meanwhile.
+
+    It is made final first, on condition that nobody has changed it: then nobody can claim it any more.
+    """
+    try:
+        record = bundles.load(job_id)
+        if record.job.run_system:
+            return False
+        if not record.job.state.final:
+            bundles.save(record, replace(record.job, state=JobState.DELETED))
+    except (NoSuchJobError, ConflictError) as error:
+        return isinstance(error, NoSuchJobError)
+    bundles.discard(job_id, [MANIFEST])
+    return True
 
 
 def _notify(bundles: Bundles, job: Job) -> None:

@@ -479,6 +479,19 @@ def test_live_logs_cost_only_the_new_bytes(site: Site) -> None:
     assert site.bundles.read(job.id, "stdout") == b"one\ntwo\n"
 
 
+@pytest.mark.parametrize("second", ["TWO\n", "TWO\nthree\n"], ids=["of the same size", "longer"])
+def test_a_log_that_was_begun_anew_is_uploaded_anew(site: Site, second: str) -> None:
+    """A job that was requeued writes its log from the beginning."""
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.cluster.move("1", NativeState.RUNNING)
+    for text in ("one\n", second):
+        site.folders.log(job.id, "stdout").write_text(text)
+        run_passes(agent)
+    (name,) = site.bundles.entries(job.id, "live/stdout/")
+    assert site.bundles.read(job.id, name) == second.encode()
+
+
 def test_a_restarted_agent_goes_on_where_the_log_was(site: Site) -> None:
     agent, job = site.new_agent(), site.submit()
     run_passes(agent)

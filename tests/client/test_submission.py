@@ -24,7 +24,7 @@ from cloudq.errors import (
     StoreUnreachableError,
 )
 from cloudq.job import ArrayRange, Job, JobKind
-from cloudq.store import Entry
+from cloudq.store import Blob, Entry
 from cloudq.store.memory import MemoryStore
 from tests.client.conftest import META_SCRIPT, NOW, Laptop, put_job
 
@@ -248,6 +248,29 @@ def test_what_was_stored_is_removed_after_a_fault(
     assert "not submitted; what was stored of it has been removed" in caplog.text
 
 
+def test_a_job_that_an_agent_took_before_it_could_be_taken_back_stays(
+    laptop: Laptop, bundles: Bundles, store: RecordingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The manifest was written though its writer got no answer, and an agent was quick."""
+
+    class Claimed(RecordingStore):
+        def create(self, key: str, data: bytes) -> str:
+            etag = super().create(key, data)
+            if key.endswith("manifest.json"):
+                job_id = key.partition("/")[0]
+                Bundles(self).claim(Bundles(self).load(job_id), "sys1", now=NOW)
+                raise StoreUnreachableError("no answer")
+            return etag
+
+    store = Claimed()
+    with pytest.raises(StoreUnreachableError):
+        give(laptop, Bundles(store))
+    job_id = store.written[0].partition("/")[0]
+    assert f"job {job_id}: submitted all the same: an agent has it" in caplog.text
+    assert Bundles(store).load(job_id).job.run_system == "sys1"
+    assert "job.sh" in Bundles(store).entries(job_id)
+
+
 def test_what_cannot_be_removed_is_named(
     laptop: Laptop, bundles: Bundles, store: RecordingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -256,11 +279,30 @@ def test_what_cannot_be_removed_is_named(
             raise StoreUnreachableError("no answer")
 
     store = Gone()
-    store.fault = lambda key: StoreUnreachableError("no answer") if "manifest" in key else None
+    store.fault = lambda key: StoreUnreachableError("no answer") if "resource" in key else None
     with pytest.raises(StoreUnreachableError):
         give(laptop, Bundles(store))
     job_id = store.written[0].partition("/")[0]
     assert f"job {job_id}: not submitted; `cloudqcli delete --force {job_id}` removes" in caplog.text
+
+
+def test_a_job_is_not_called_unsubmitted_while_that_is_not_known(
+    laptop: Laptop, store: RecordingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Silent(RecordingStore):
+        def create(self, key: str, data: bytes) -> str:
+            etag = super().create(key, data)
+            if key.endswith("manifest.json"):
+                self.read = self._no_answer  # type: ignore[method-assign]
+                raise StoreUnreachableError("no answer")
+            return etag
+
+        def _no_answer(self, key: str) -> Blob:
+            raise StoreUnreachableError("no answer")
+
+    with pytest.raises(StoreUnreachableError):
+        give(laptop, Bundles(Silent()))
+    assert "it is not known whether it was submitted; `cloudqcli delete --force" in caplog.text
 
 
 def test_a_store_that_refuses_at_once_is_the_only_message(
