@@ -30,6 +30,7 @@ class Presence:
         takes_any: Whether it takes jobs that name no system; False where the store cannot do
             conditional writes.
         stopped: True when it has ended in good order.
+        token: Tells this process of the agent from all others.
     """
 
     system: str
@@ -47,6 +48,7 @@ class Presence:
     counts: Mapping[str, int] = field(default_factory=dict)
     takes_any: bool = True
     stopped: bool = False
+    token: str = ""
 
     def alive(self, now: datetime) -> bool:
         """Tell whether its last sign of life is recent: three missed heartbeats mean it is gone."""

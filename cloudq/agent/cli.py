@@ -45,7 +45,9 @@ def main(
     from cloudq.agent import service
 
     if daemon:
-        service.detach(config)
+        other = service.detach(config)
+        if other:
+            click.echo(f"Standing by: {other}.")
     elif foreground:
         service.run_forever(config, foreground=True)
     else:

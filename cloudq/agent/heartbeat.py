@@ -24,18 +24,26 @@ class Heartbeat:
         self._place = agent.place
         self._due: Optional[datetime] = None
         self._log_size = -1
+        self._said = ""
 
     def beat(self, *, stopped: bool = False, at_once: bool = False) -> None:
-        """Publish if it is time, or at once. A fault is logged and never ends a pass."""
+        """Publish if it is time, or at once; that renews the lease. A fault is logged and ends nothing.
+
+        Raises:
+            AgentRunsError: Another agent of this name has taken over.
+        """
         now = self._place.now()
         if not at_once and self._due is not None and now < self._due:
             return
-        self._due = now + self._place.config.heartbeat_interval
         try:
-            self._place.bundles.publish(self._presence(now, stopped=stopped))
+            self._place.lease.renew(self._presence(now, stopped=stopped))
+            self._due = now + self._place.config.heartbeat_interval
             self._upload_log()
+            self._said = ""
         except (StoreError, OSError) as error:
-            logger.warning("no heartbeat: %s", error)
+            if str(error) != self._said:
+                self._said = str(error)
+                logger.warning("no heartbeat: %s", error)
 
     def _presence(self, now: datetime, *, stopped: bool) -> Presence:
         config = self._place.config
@@ -55,6 +63,7 @@ class Heartbeat:
             counts=self._agent.roster.counts(),
             takes_any=self._agent.takes_any,
             stopped=stopped,
+            token=self._place.lease.token,
         )
 
     def _upload_log(self) -> None:

@@ -68,14 +68,23 @@ class Agent:
                 self.place.bundles.unmark_active(self.place.config.name, job_id)
         self._remove_left_overs()
 
-    def run_pass(self) -> None:
-        """Look once at everything that is new and at every active job. Raises StoreError."""
-        for mailbox in (self.place.config.name, ANY):
+    def run_pass(self, *, takes_jobs: bool = True) -> None:
+        """Look once at everything that is new and at every active job.
+
+        Args:
+            takes_jobs: False for an agent that stands by, and only follows the jobs that it has.
+
+        Raises:
+            StoreError: The bucket could not be listed.
+        """
+        for mailbox in (self.place.config.name, ANY) if takes_jobs else ():
             for job_id, announced in self.place.bundles.inbox(mailbox).items():
                 self._look_at(job_id, mailbox, announced)
         if self.place.now() >= self._next_sweep:
             self._next_sweep = self.place.now() + self.place.config.sweep_interval
-            self.crew.give("sweep", self._run_sweep)
+            if takes_jobs:
+                self.crew.give("sweep", self._run_sweep)
+            self._expect_cancels()
         answer = self._ask_scheduler()
         for active in self.roster.all():
             statuses = None if answer is None else answer.statuses.get(active.job.native_id)
@@ -103,7 +112,7 @@ class Agent:
             self._work_on(active, None)
 
     def _run_sweep(self) -> None:
-        """Announce unclaimed jobs that carry no marker, take up lost ones, look for silent cancels."""
+        """Announce unclaimed jobs that carry no marker, take up lost ones."""
         held = {active.job.id for active in self.roster.all()}
         for record in self._sweep.open_jobs(skip=held):
             job = record.job
@@ -113,6 +122,9 @@ class Agent:
                 self.crew.give(_key(job.id), self._recover_one, record)
             elif not job.run_system:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
+
+    def _expect_cancels(self) -> None:
+        """Look at each job for a cancel request without a marker, or whose marker another agent took."""
         for active in self.roster.all():
             active.cancel_noticed = True
         self._sweep_left_overs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -16,11 +17,12 @@ import cloudq
 from cloudq.agent.folders import Folders
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.images import find_runtime
+from cloudq.agent.lease import Lease, check_gone
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
 from cloudq.agent.signals import Signals
-from cloudq.agent.solitude import check_alone, sole_agent
+from cloudq.agent.solitude import sole_agent
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
@@ -47,14 +49,16 @@ def run_once(config: AgentConfig) -> None:
     with sole_agent(config) as folders:
         open_agent_log(folders.agent_log, config.log_level, also_stderr=False)
         agent = open_agent(config)
-        agent.recover()
         heartbeat = Heartbeat(agent)
+        heartbeat.beat()
+        agent.place.lease.check()
+        agent.recover()
         agent.run_pass()
         agent.crew.wait()
         # Jobs that were just submitted are asked about, too, as 1.2 does in the same poll.
         agent.run_pass()
         agent.crew.wait()
-        heartbeat.beat(stopped=True)
+        heartbeat.beat(stopped=True, at_once=True)
         agent.crew.stop()
 
 
@@ -67,15 +71,16 @@ def run_forever(
 
     Args:
         foreground: Whether somebody reads stderr.
-        on_start: Called when this is the one agent of its name.
+        on_start: Called when this is the one agent of its folder, or stands by for one on another host.
 
     Raises:
         CloudQError: Another agent of this name runs, or this one cannot go on.
     """
-    with sole_agent(config) as folders:
+    begun = _Once(on_start)
+    with sole_agent(config, on_stand_by=begun) as folders:
         log = open_agent_log(folders.agent_log, config.log_level, also_stderr=foreground)
         signals, stop = Signals(), threading.Event()
-        on_start()
+        begun()
         logger.info("agent %s, version %s, pid %d", config.name, cloudq.__version__, os.getpid())
         service = _Service(config, stop, at_end=signals.stop)
         thread = threading.Thread(target=service.run, name="passes", daemon=True)
@@ -93,18 +98,23 @@ def run_forever(
             raise service.fault
 
 
-def detach(config: AgentConfig) -> None:
-    """Start a daemon, and return when it is the one agent of its name.
+def detach(config: AgentConfig) -> str:
+    """Start a daemon; return when it has begun, with the agent for which it stands by, if it does.
 
     What can be checked is checked before, while there is a terminal to say it on.
 
     Raises:
-        CloudQError: Another agent of this name runs, or store or scheduler cannot be used.
+        CloudQError: Another agent of this name runs here, or store or scheduler cannot be used.
     """
-    with sole_agent(config, announce=False):
-        bundles = Bundles(open_store(config.store), config.prefix)
-        check_alone(config, bundles, datetime.now(timezone.utc))
+    other = ""
+    try:
         _queue(config).probe()
+        with sole_agent(config, announce=False):
+            presence, _ = Bundles(open_store(config.store), config.prefix).published(config.name)
+            if presence is not None:
+                check_gone(presence, config, datetime.now(timezone.utc))
+    except AgentRunsError as error:
+        other = str(error)
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
@@ -114,6 +124,7 @@ def detach(config: AgentConfig) -> None:
     with os.fdopen(reader, "rb") as started:
         if not started.read():
             raise CloudQError(f"agent {config.name} ended at once", hint=f"see its log in {config.directory}")
+    return other
 
 
 def _be_a_daemon(config: AgentConfig, started: int) -> None:
@@ -140,7 +151,6 @@ def open_agent(config: AgentConfig) -> Agent:
     store = open_store(config.store)
     bundles = Bundles(store, config.prefix)
     bundles.check_reachable()
-    check_alone(config, bundles, datetime.now(timezone.utc))
     conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
     if not conditional:
         logger.warning(
@@ -148,15 +158,33 @@ def open_agent(config: AgentConfig) -> Agent:
         )
     queue = _queue(config)
     queue.probe()
+    bundles = Bundles(store, config.prefix, conditional=conditional)
     place = Workplace(
         config=config,
-        bundles=Bundles(store, config.prefix, conditional=conditional),
+        bundles=bundles,
         folders=Folders(config.directory, config.name),
         queue=queue,
         account=getpass.getuser(),
-        now=lambda: datetime.now(timezone.utc),
+        now=_utc_now,
+        lease=Lease(bundles, config, _utc_now),
     )
     return Agent(place, takes_any=conditional)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class _Once:
+    """Calls a function, but only the first time."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Optional[Callable[[], None]] = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 def _queue(config: AgentConfig) -> Queue:
@@ -181,11 +209,12 @@ class _Service:
         self.fault: Optional[CloudQError] = None
 
     def run(self) -> None:
-        """Open the agent and make passes."""
+        """Open the agent and make passes; anew, if another one of its name took over meanwhile."""
         try:
-            agent = self._open_until_it_works()
-            if agent is not None:
-                self._make_passes(agent)
+            while not self._stop.is_set():
+                agent = self._open_until_it_works()
+                if agent is not None:
+                    self._make_passes(agent)
         except CloudQError as error:
             logger.error("%s", error)
             self.fault = error
@@ -200,11 +229,8 @@ class _Service:
         said = ""
         while not self._stop.is_set():
             try:
-                agent = open_agent(self._config)
-                Heartbeat(agent).beat()
-                agent.recover()
-                return agent
-            except (StoreError, CommandError, AgentRunsError, OSError) as error:
+                return open_agent(self._config)
+            except (StoreError, CommandError, OSError) as error:
                 if str(error) != said:
                     said = str(error)
                     logger.warning("cannot start yet, trying again: %s", error)
@@ -212,11 +238,19 @@ class _Service:
         return None
 
     def _make_passes(self, agent: Agent) -> None:
-        heartbeat = Heartbeat(agent)
-        said = ""
+        """Make passes until told to stop, or until an agent that shares the folder has taken over."""
+        heartbeat, lease = Heartbeat(agent), agent.place.lease
+        recovered, said = False, ""
         while not self._stop.is_set():
             try:
-                agent.run_pass()
+                self._renew(heartbeat, lease)
+                if lease.permits_work:
+                    if not recovered:
+                        agent.recover()
+                        recovered = True
+                    agent.run_pass(takes_jobs=lease.held)
+                elif recovered and lease.fault:
+                    break
                 if said:
                     logger.info("the store answers again")
                 said = ""
@@ -226,9 +260,22 @@ class _Service:
                     logger.warning("the bucket cannot be read; running jobs go on: %s", error)
             except Exception:  # noqa: BLE001 - a defect in one pass must not end the agent
                 logger.exception("unexpected fault in a pass")
-            heartbeat.beat()
             pause = self._config.interval if agent.busy else self._config.idle_interval
             self._stop.wait(pause.total_seconds())
         agent.crew.stop()
-        heartbeat.beat(stopped=True, at_once=True)
+        if lease.held:
+            with contextlib.suppress(AgentRunsError):
+                heartbeat.beat(stopped=True, at_once=True)
         agent.crew.wait()
+
+    def _renew(self, heartbeat: Heartbeat, lease: Lease) -> None:
+        """Give a sign of life; say it once when another agent has the lease, and when it is ours again."""
+        before = lease.fault
+        try:
+            heartbeat.beat(at_once=not lease.held)
+        except AgentRunsError as error:
+            if not before:
+                logger.warning("standing by: %s", error)
+            return
+        if before and not lease.fault:
+            logger.info("agent %s: taking over; the other one is gone", self._config.name)

@@ -1,33 +1,44 @@
-"""One agent of a name: the lock and the pid file on this host, the presence for all others."""
+"""One agent of a name: the lock and the pid file of its folder. The lease is for all others."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Optional
 
 from filelock import FileLock, Timeout
 
 from cloudq.agent.folders import Folders
-from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
 from cloudq.errors import AgentRunsError, CloudQError
 from cloudq.store.files import appearing
 
+logger = logging.getLogger(__name__)
+
+STAND_BY_SECONDS = 2
+"""How often an agent that stands by looks whether the lock of a shared folder is free."""
+
 
 @contextlib.contextmanager
-def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folders]:
+def sole_agent(
+    config: AgentConfig, *, announce: bool = True, on_stand_by: Optional[Callable[[], None]] = None
+) -> Iterator[Folders]:
     """Be the one agent of this name that uses this folder.
 
     Args:
         announce: Whether to write the pid file: not for a mere check.
+        on_stand_by: If given, an agent on another host that shares the folder is waited for; this is called
+            when the waiting begins.
 
     Raises:
-        CloudQError: Another one runs; its pid is named. Or the folder cannot be written.
+        AgentRunsError: Another one runs on another host.
+        CloudQError: Another one runs here; its pid is named. Or the folder cannot be written.
     """
     folders = Folders(config.directory, config.name)
     try:
@@ -40,7 +51,14 @@ def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folder
         lock.acquire()
     except Timeout:
         pid, host = read_pid(folders)
-        raise CloudQError(f"agent {config.name} is running already: pid {pid} on {host}") from None
+        said = f"agent {config.name} is running already: pid {pid} on {host}"
+        if host in ("", socket.gethostname()):
+            raise CloudQError(said) from None
+        if on_stand_by is None:
+            raise AgentRunsError(said) from None
+        on_stand_by()
+        logger.warning("%s; standing by", said)
+        lock.acquire(timeout=-1, poll_interval=STAND_BY_SECONDS)
     try:
         if announce:
             with appearing(folders.pid_file) as file:
@@ -49,25 +67,6 @@ def sole_agent(config: AgentConfig, *, announce: bool = True) -> Iterator[Folder
         yield folders
     finally:
         lock.release()
-
-
-def check_alone(config: AgentConfig, bundles: Bundles, now: datetime) -> None:
-    """Refuse to be a second agent of this name, on another host or with another folder.
-
-    Whoever holds the lock of this folder on this host is alone in it. Elsewhere only the presence tells:
-    an agent that has not been heard of for three heartbeats is gone.
-
-    Raises:
-        AgentRunsError: Another agent of this name is alive.
-    """
-    other = bundles.presence(config.name)
-    if other is None or not other.alive(now):
-        return
-    if (other.host, other.directory) != (socket.gethostname(), str(config.directory)):
-        raise AgentRunsError(
-            f"agent {config.name} is running already: pid {other.pid} on {other.host}, "
-            f"cloudq_directory {other.directory}, heard of at {other.heartbeat:%H:%M:%S} UTC"
-        )
 
 
 def stop_agent(config: AgentConfig, timeout: timedelta) -> int:

@@ -107,6 +107,8 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         return
     submission, job = prepare(place, active.job, names)
     submitting = place.folders.submitting(job.id)
+    # Preparing may have taken long, or this process may have been halted meanwhile.
+    place.lease.check()
     _write_durably(submitting, place.now().isoformat())
     try:
         command, native_id = place.queue.submit(submission)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Optional
 
 from cloudq.agent.folders import Folders
+from cloudq.agent.lease import Lease
 from cloudq.agent.queue import Queue
 from cloudq.bundle import Bundles, Record
 from cloudq.config import AgentConfig
@@ -16,7 +17,10 @@ from cloudq.job import Job, Task
 
 @dataclass(frozen=True)
 class Workplace:
-    """The surroundings of an agent. `now` tells the time (aware), `account` who runs the jobs."""
+    """The surroundings of an agent. `now` tells the time (aware), `account` who runs the jobs.
+
+    `lease` says whether this is still the one agent of its name.
+    """
 
     config: AgentConfig
     bundles: Bundles
@@ -24,6 +28,7 @@ class Workplace:
     queue: Queue
     account: str
     now: Callable[[], datetime]
+    lease: Lease
 
 
 @dataclass

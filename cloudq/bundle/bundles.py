@@ -269,9 +269,20 @@ class Bundles:
                 return True
         return False
 
-    def publish(self, presence: Presence) -> None:
-        """Write an agent's presence."""
-        self.store.write(self._presence_key(presence.system), render_presence(presence))
+    def publish(self, presence: Presence, *, over: str = "") -> str:
+        """Write an agent's presence over the one of this ETag, or as the first one; return its ETag.
+
+        Raises:
+            ConflictError: Another one is there.
+        """
+        key, data = self._presence_key(presence.system), render_presence(presence)
+        if not over:
+            return self.store.create(key, data)
+        if self.conditional:
+            return self.store.replace(key, data, etag=over)
+        if self.store.stat(key).etag != over:
+            raise ConflictError(key)
+        return self.store.write(key, data)
 
     def presence(self, system: str) -> Optional[Presence]:
         """Return what an agent published last, None if it never did."""
@@ -280,6 +291,21 @@ class Bundles:
             return parse_presence(self.store.read(key).data, key)
         except NotFoundError:
             return None
+
+    def published(self, system: str) -> tuple[Optional[Presence], str]:
+        """Return what an agent published last, and its ETag.
+
+        It is None if it cannot be understood, and the ETag is empty if it never published anything.
+        """
+        key = self._presence_key(system)
+        try:
+            blob = self.store.read(key)
+        except NotFoundError:
+            return None, ""
+        try:
+            return parse_presence(blob.data, key), blob.etag
+        except ManifestError:
+            return None, blob.etag
 
     def presences(self) -> list[Presence]:
         """Return what all agents published last; unreadable ones are left out."""

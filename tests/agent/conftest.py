@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudq.agent.folders import Folders
+from cloudq.agent.lease import Lease
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.workplace import Workplace
@@ -35,6 +36,14 @@ class Clock:
 
     def move(self, **delta: float) -> None:
         self.moment += timedelta(**delta)
+
+
+class UndisputedLease(Lease):
+    """The lease of an agent that is alone, however far a test moves the clock."""
+
+    @property
+    def held(self) -> bool:
+        return True
 
 
 @dataclass
@@ -90,6 +99,7 @@ class Site:
             queue=Queue(FakeScheduler(), self.cluster.run, timedelta(seconds=10)),
             account="somebody",
             now=self.clock,
+            lease=UndisputedLease(self.bundles, config, self.clock),
         )
         agent = Agent(place, takes_any=takes_any)
         self.agents.append(agent)

@@ -33,7 +33,21 @@ class Host:
 
     @property
     def bundles(self) -> Bundles:
-        return Bundles(open_store(StoreAddress(f"file://{self.home}/store", "bucket")))
+        return Bundles(open_store(StoreAddress(self.store_url, "bucket")))
+
+    @property
+    def store_url(self) -> str:
+        return f"file://{self.home}/store"
+
+    def neighbour(self, name: str) -> Host:
+        """Make another home with an agent of the same name on the same bucket."""
+        config = (self.home / ".cloudq/agent/config.ini").read_text()
+        home = self.home / name
+        (home / ".cloudq/agent").mkdir(parents=True, mode=0o700)
+        (home / "store").symlink_to(self.home / "store")
+        file = home / ".cloudq/agent/config.ini"
+        file.write_text(config.replace(str(self.home / "cloudq"), str(home / "cloudq")))
+        return Host(home)
 
     @property
     def log(self) -> Path:
@@ -125,6 +139,33 @@ def test_a_second_agent_of_the_name_is_refused(host: Host) -> None:
         refused = host.cloudqd(*options)
         assert refused.returncode == 1
         assert refused.stderr.startswith(f"Error: agent demo is running already: pid {pid} on ")
+
+
+def test_an_agent_with_another_folder_stands_by_until_the_first_is_gone(host: Host, tmp_path: Path) -> None:
+    """Two login nodes that do not share a home. The first comes back, and ends what it had begun."""
+    config = host.home / ".cloudq/agent/config.ini"
+    config.write_text(config.read_text().replace("[agent]", "[agent]\nheartbeat_interval = 1"))
+    first = host.start("--foreground")
+    held = host.submit(b"#!/bin/sh\nwhile ! test -e stop; do sleep 0.1; done\n")
+    _wait_until(lambda: host.state(held) is JobState.RUN)
+    other = host.neighbour("second")
+    assert other.cloudqd("--daemon").stdout.startswith(
+        f"Standing by: agent demo is running already: pid {first.pid} on "
+    )
+    _wait_until(lambda: "standing by" in other.log.read_text())
+    first.kill()
+    first.wait()
+    job = other.submit(b"#!/bin/sh\n")
+    _wait_until(lambda: other.state(job) is JobState.DONE)
+    assert "taking over" in other.log.read_text()
+    assert other.bundles.load(job.id).job.work_dir.startswith(str(other.home))
+    assert host.state(held) is JobState.RUN
+    again = host.start("--foreground")
+    (Path(host.bundles.load(held.id).job.work_dir) / "stop").touch()
+    _wait_until(lambda: host.state(held) is JobState.DONE)
+    again.terminate()
+    again.wait(timeout=20)
+    other.cloudqd("stop")
 
 
 def test_a_foreground_agent_ends_on_sigterm_and_leaves_the_job_running(host: Host) -> None:

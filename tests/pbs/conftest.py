@@ -21,7 +21,7 @@ from cloudq.job import ArrayRange, Job, JobKind, new_job_id
 from cloudq.process import run
 from cloudq.store.memory import MemoryStore
 from tests.agent.conftest import Site as FakeSite
-from tests.agent.conftest import run_passes
+from tests.agent.conftest import UndisputedLease, run_passes
 from tests.pbs.commands import install
 from tests.pbs.state import FOLDER_VARIABLE, State
 
@@ -63,6 +63,7 @@ class Site:
             queue=Queue(Pbs(), run, self.command_timeout),
             account="somebody",
             now=self.clock,
+            lease=UndisputedLease(self.bundles, config, self.clock),
         )
         agent = Agent(place, takes_any=True)
         self.agents.append(agent)
