@@ -76,6 +76,11 @@ def is_job_id(text: str) -> bool:
     return bool(_ID.match(text)) and text not in RESERVED_FIRST_PARTS
 
 
+def tag_of(job_id: str, attempt: int) -> str:
+    """Return what a scheduler knows one attempt of a job by."""
+    return f"cq-{job_id}-{attempt}"
+
+
 @dataclass(frozen=True)
 class ArrayRange:
     """The tasks of an array job: `1-4`, `0-30:10`, `1,3,7-9`, with `%2` at most two at once.
@@ -239,7 +244,7 @@ class Job:
     @property
     def tag(self) -> str:
         """The name by which a scheduler can be asked whether it has this attempt of the job."""
-        return f"cq-{self.id}-{self.attempt}"
+        return tag_of(self.id, self.attempt)
 
     @property
     def log_suffixes(self) -> tuple[str, ...]:

@@ -50,9 +50,14 @@ class Presence:
     stopped: bool = False
     token: str = ""
 
+    @property
+    def patience(self) -> timedelta:
+        """Silence after which it is gone: three missed heartbeats, and a little more."""
+        return 3 * self.interval + timedelta(seconds=10)
+
     def alive(self, now: datetime) -> bool:
         """Tell whether its last sign of life is recent: three missed heartbeats mean it is gone."""
-        return not self.stopped and now - self.heartbeat < 3 * self.interval + timedelta(seconds=10)
+        return not self.stopped and now - self.heartbeat < self.patience
 
 
 def render_presence(presence: Presence) -> bytes:

@@ -14,6 +14,7 @@ from cloudq.agent.folders import make_accessible
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
+from cloudq.errors import ConflictError, NoSuchJobError
 from cloudq.job import JobState, Task
 from cloudq.store.files import appearing
 
@@ -62,6 +63,10 @@ def _stage_out_late(place: Workplace, active: ActiveJob) -> None:
     job_id = active.job.id
     if place.folders.work_dir(job_id).is_dir() and OUTPUT not in place.bundles.entries(job_id, OUTPUT):
         _upload(place, active)
+        try:
+            place.bundles.load(job_id)
+        except NoSuchJobError:
+            place.bundles.discard_products(active.job)  # Deleted meanwhile.
 
 
 def _stage_out(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
@@ -70,6 +75,8 @@ def _stage_out(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
     if job.state is not JobState.COMPLETING or job.stage_out_started is None:
         job = replace(job, state=JobState.COMPLETING, stage_out_started=place.now(), reason="")
         active.record = place.bundles.save(active.record, job)
+    elif place.bundles.load(job.id).job.claim_token != job.claim_token:
+        raise ConflictError(job.id)  # Nothing may be uploaded that is not ours any more.
     return _upload(place, active)
 
 

@@ -54,6 +54,10 @@ class Folders:
         """The file that exists from just before a submission until the native id is recorded."""
         return self.spool(job_id) / "submitting"
 
+    def claim(self, job_id: str) -> Path:
+        """The file that keeps the token of our claim on the job."""
+        return self.spool(job_id) / "claim.json"
+
     def outcome(self, job_id: str) -> Path:
         """The file that keeps how a job ended until its manifest says so."""
         return self.spool(job_id) / "outcome.json"

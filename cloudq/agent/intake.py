@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
+from cloudq.agent.claims import let_go, remember_claim
 from cloudq.agent.definitions import read_definitions
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import PROJECT, RESOURCE, Record
@@ -69,7 +70,8 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
     except (NotFoundError, UnicodeDecodeError) as error:
         fault = f"script {job.name}: {error}"
         return Candidate(record, job.run_on or ANY, outcome=Task(JobState.ERROR, fault))
-    run_on = peek_run_on(text)
+    # What the manifest says goes first: `cloudqcli requeue --to ANY` changes nothing else.
+    run_on = job.run_on or peek_run_on(text)
     if run_on.upper() != ANY:
         return Candidate(record, run_on)
     try:
@@ -106,9 +108,14 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
 
     The active marker is written first: whatever happens after it, the next start looks at this job.
     The spool folder, too: while it is there, its contents tell whether a submission was begun.
+
+    Raises:
+        CopyRunsError: It was ours before, and is still being cancelled; try again later.
     """
     job_id, system = candidate.job.id, place.config.name
     spool = place.folders.spool(job_id)
+    if spool.exists():
+        let_go(place, candidate.job)  # The job was ours before, and was requeued.
     spool.mkdir(mode=0o700, exist_ok=True)
     place.bundles.mark_active(system, job_id)
     try:
@@ -122,6 +129,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         place.bundles.unmark_active(system, job_id)
         spool.rmdir()
         return None
+    remember_claim(place, record.job)
     logger.info("job %s: claimed (%s)", job_id, candidate.job.name)
     return ActiveJob(record, outcome=candidate.outcome)
 

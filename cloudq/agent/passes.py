@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent import intake
+from cloudq.agent.claims import is_taken_away, let_go, remember_claim
 from cloudq.agent.crew import Crew
-from cloudq.agent.finishing import clean_up, finish, recall_outcome
+from cloudq.agent.finishing import finish, recall_outcome
 from cloudq.agent.following import follow
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.observations import recall_observations
@@ -21,6 +23,7 @@ from cloudq.agent.sweep import Sweep
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import CloudQError, ConflictError, ManifestError, NoSuchJobError
+from cloudq.job import Job, JobKind
 from cloudq.system import ANY
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,8 @@ class Agent:
         """Find the jobs again that this system holds. Raises StoreError."""
         for job_id in self.place.bundles.active(self.place.config.name):
             try:
-                self._recover_one(self.place.bundles.load(job_id))
-            except (NoSuchJobError, ManifestError) as error:
+                self._recover_marked(job_id)
+            except ManifestError as error:
                 logger.warning("job %s: no longer followed: %s", job_id, error)
                 self.place.bundles.unmark_active(self.place.config.name, job_id)
         self._remove_left_overs()
@@ -100,8 +103,8 @@ class Agent:
         if active is None:
             self.crew.give(_key(job_id), self._receive, job_id, mailbox, announced)
         else:
-            # A cancel request. It is recorded in the bundle, so that the marker may go.
-            active.cancel_noticed = True
+            # It is to be cancelled, or was requeued. The bundle says so, too: the marker may go.
+            active.cancel_noticed = active.claim_doubted = True
             self.crew.give(f"marker {job_id}", self.place.bundles.remove_notice, mailbox, job_id)
 
     def _receive(self, job_id: str, mailbox: str, announced: datetime) -> None:
@@ -126,7 +129,7 @@ class Agent:
     def _expect_cancels(self) -> None:
         """Look at each job for a cancel request without a marker, or whose marker another agent took."""
         for active in self.roster.all():
-            active.cancel_noticed = True
+            active.cancel_noticed = active.claim_doubted = True
         self._sweep_left_overs()
 
     def _sweep_left_overs(self) -> None:
@@ -137,12 +140,17 @@ class Agent:
                 self.crew.give(_key(job_id), self._recover_marked, job_id)
 
     def _recover_marked(self, job_id: str) -> None:
+        """Take up again a job that carries a marker of ours; let go of it if it was deleted."""
         if self.roster.get(job_id) is not None:
             return
         try:
             self._recover_one(self.place.bundles.load(job_id))
         except NoSuchJobError:
-            self.place.bundles.unmark_active(self.place.config.name, job_id)
+            gone = Job(job_id, job_id, JobKind.META)
+            if is_taken_away(self.place, gone):
+                self._add_taken_away(gone)
+            else:
+                self.place.bundles.unmark_active(self.place.config.name, job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
@@ -167,7 +175,9 @@ class Agent:
         """Take up again a job that an earlier process of this agent had."""
         job = record.job
         active = ActiveJob(record, recovered=True, cancel_noticed=True)
-        if not self._is_ours(record):
+        if is_taken_away(self.place, job):
+            self._add_taken_away(job)
+        elif not self._is_ours(record):
             # The claim was not made, or was lost. If the job is free, it is announced once more.
             self.place.bundles.unmark_active(self.place.config.name, job.id)
             if not job.run_system and not job.state.final:
@@ -179,6 +189,7 @@ class Agent:
         elif job.state.final:
             finish(self.place, active)
         else:
+            remember_claim(self.place, job)
             recall_outcome(self.place, active)
             recall_observations(self.place, active)
             logger.info("job %s: followed again (%s)", job.id, job.state)
@@ -194,7 +205,9 @@ class Agent:
                 record = self.place.bundles.load(job_id)
             except (NoSuchJobError, ManifestError):
                 continue
-            if record.job.state.final and self._is_ours(record):
+            if is_taken_away(self.place, record.job):
+                self._add_taken_away(record.job)
+            elif record.job.state.final and self._is_ours(record):
                 logger.info("job %s: removing the folder it left behind", job_id)
                 self._remove_folders(job_id)
 
@@ -206,7 +219,8 @@ class Agent:
 
     def _ask_scheduler(self) -> Optional[Answer]:
         """Ask once about all submitted jobs; None if there was no answer, which changes no job."""
-        jobs = [active.job for active in self.roster.all() if active.outcome is None]
+        actives = self.roster.all()
+        jobs = [active.job for active in actives if active.outcome is None and not active.taken_away]
         expected = {job.native_id: unfinished(job) for job in jobs if job.native_id}
         try:
             answer = self.place.queue.poll(expected)
@@ -228,9 +242,14 @@ class Agent:
             return
         try:
             try:
-                self._step(active, statuses)
-            except ConflictError:
+                if active.claim_doubted:
+                    self._check_claim(active)
+                if not active.taken_away:
+                    self._step(active, statuses)
+            except (ConflictError, NoSuchJobError):
                 self._settle_conflict(active)
+            if active.taken_away:
+                self._let_go(active)
             active.fault, active.not_before = "", None
         except (CloudQError, OSError) as error:
             active.not_before, active.faulted = self.place.now() + RETRY_AFTER, True
@@ -262,16 +281,40 @@ class Agent:
             record = self.place.bundles.load(job.id)
         except NoSuchJobError:
             logger.warning("job %s: deleted from the bucket while it was open; cancelling it", job.id)
-            if job.native_id:
-                self.place.queue.cancel(job.native_id)
-            clean_up(self.place, active)
-            self._forget(active)
+            active.taken_away = True
             return
         if record.job.claim_token == job.claim_token:
             active.record = record
             return
-        logger.warning("job %s: claimed by somebody else; leaving it alone", job.id)
+        logger.warning("job %s: its claim was taken away: ending our copy of it", job.id)
+        active.taken_away = True
+
+    def _check_claim(self, active: ActiveJob) -> None:
+        """Raise ConflictError if the claim is not ours any more, NoSuchJobError if the job was deleted."""
+        if self.place.bundles.load(active.job.id).job.claim_token != active.job.claim_token:
+            raise ConflictError(active.job.id)
+        active.claim_doubted = False
+
+    def _add_taken_away(self, job: Job) -> None:
+        """See to it that what we still have of a job whose claim was taken away is ended and removed."""
+        logger.warning("job %s: its claim was taken away while no agent ran here", job.id)
+        # Its native id is another claim's by now: ours is found by the tag.
+        record = Record(replace(job, native_id=""), etag="")
+        self.roster.add(ActiveJob(record, recovered=True, taken_away=True))
+
+    def _let_go(self, active: ActiveJob) -> None:
+        """End our copy of a job that is another's now, and announce the job again if nobody has it."""
+        let_go(self.place, active.job, native_id=active.job.native_id)
+        bundles, job = self.place.bundles, active.job
+        bundles.unmark_active(self.place.config.name, job.id)
         self.roster.remove(job.id)
+        try:
+            job = bundles.load(job.id).job
+        except NoSuchJobError:
+            bundles.discard_products(job)
+            return
+        if not job.run_system and not job.state.final:
+            bundles.notify(job)
 
 
 def _key(job_id: str) -> str:

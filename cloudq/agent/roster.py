@@ -56,7 +56,7 @@ class Roster:
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
-        return dict(Counter(active.job.state.value for active in self.all()))
+        return dict(Counter(active.job.state.value for active in self.all() if not active.taken_away))
 
 
 def _waits_for_any(active: ActiveJob) -> bool:

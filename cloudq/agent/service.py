@@ -151,7 +151,7 @@ def open_agent(config: AgentConfig) -> Agent:
     store = open_store(config.store)
     bundles = Bundles(store, config.prefix)
     bundles.check_reachable()
-    conditional = has_conditional_writes(store, f"{config.prefix}agent/.probe/")
+    conditional = has_conditional_writes(store, bundles.probe_folder)
     if not conditional:
         logger.warning(
             "%s does not do conditional writes: only jobs for %s are taken", store.url, config.name

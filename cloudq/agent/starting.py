@@ -6,11 +6,12 @@ import logging
 import os
 import shlex
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
 from cloudq import archive
+from cloudq.agent import claims
 from cloudq.agent.definitions import read_definitions, this_system
 from cloudq.agent.folders import remove_tree
 from cloudq.agent.following import read_exit_code
@@ -34,10 +35,6 @@ from cloudq.process import NOT_STARTED
 from cloudq.system import System, no_definitions
 
 logger = logging.getLogger(__name__)
-
-UNCLEAR_FOR = timedelta(minutes=2)
-"""How long a submission that gave no answer may still take effect. Only when the scheduler does not know the
-job's tag after that time is it submitted again."""
 
 _REFUSALS = (InputError, ArchiveError, ConfigError, UnicodeDecodeError)
 
@@ -85,7 +82,7 @@ def _has_run(place: Workplace, active: ActiveJob) -> bool:
 
 def _may_still_appear(place: Workplace, active: ActiveJob) -> bool:
     unclear_since = _unclear_since(place, active)
-    return unclear_since is not None and place.now() - unclear_since < UNCLEAR_FOR
+    return unclear_since is not None and place.now() - unclear_since < claims.UNCLEAR_FOR
 
 
 def _unclear_since(place: Workplace, active: ActiveJob) -> Optional[datetime]:
@@ -105,6 +102,7 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
     if CANCEL in names:
         active.outcome = Task(JobState.DELETED)
         return
+    claims.end_earlier_copies(place, active.job)
     submission, job = prepare(place, active.job, names)
     submitting = place.folders.submitting(job.id)
     # Preparing may have taken long, or this process may have been halted meanwhile.

@@ -52,6 +52,8 @@ class ActiveJob:
         not_before: When to try again after a fault.
         fault: What went wrong last, so that it is logged once and not at each pass.
         faulted: Something went wrong: a request that was given up may yet take effect.
+        claim_doubted: Somebody may have taken the claim away: it is to be compared before the next step.
+        taken_away: It is another claim's by now: what we have of it is to be cancelled and removed.
     """
 
     record: Record
@@ -68,6 +70,8 @@ class ActiveJob:
     not_before: Optional[datetime] = None
     fault: str = ""
     faulted: bool = False
+    claim_doubted: bool = False
+    taken_away: bool = False
 
     @property
     def job(self) -> Job:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
-from cloudq.bundle.names import CANCEL, MANIFEST
+from cloudq.bundle.names import CANCEL, MANIFEST, is_product
 from cloudq.errors import (
     ConflictError,
     InputError,
@@ -28,6 +28,7 @@ _AGENT = "agent/"
 _SYSTEMS = "agent/.systems/"
 _INBOX = "agent/.inbox/"
 _ACTIVE = "agent/.active/"
+_PROBE = "agent/.probe/"
 _REACHABLE = "agent/.reachable/"  # nothing is ever stored below it
 
 
@@ -62,6 +63,11 @@ class Bundles:
             StoreError: It cannot be reached, is missing, or may not be listed.
         """
         next(iter(self.store.list(f"{self.prefix}{_REACHABLE}")), None)
+
+    @property
+    def probe_folder(self) -> str:
+        """Where objects are put to find out what the store does; nothing stays there."""
+        return f"{self.prefix}{_PROBE}"
 
     # Jobs
 
@@ -155,7 +161,13 @@ class Bundles:
         token = secrets.token_hex(8)
         return self.save(
             record,
-            replace(record.job, run_system=system.lower(), claim_token=token, received=now, attempt=1),
+            replace(
+                record.job,
+                run_system=system.lower(),
+                claim_token=token,
+                received=now,
+                attempt=record.job.attempt + 1,
+            ),
         )
 
     # The other objects of a bundle
@@ -192,6 +204,10 @@ class Bundles:
     def discard(self, job_id: str, names: Iterable[str]) -> None:
         """Delete some objects of a bundle."""
         self.store.delete([self._key(job_id, name) for name in names])
+
+    def discard_products(self, job: Job) -> None:
+        """Delete all logs, outputs and translations that an agent has stored for a job."""
+        self.discard(job.id, [name for name in self.entries(job.id) if is_product(name, job.name)])
 
     def delete(self, job_id: str) -> None:
         """Delete a whole bundle, its manifest last, so that a rest of it can still be named and deleted."""
@@ -233,6 +249,12 @@ class Bundles:
         """Take back the marker of one job."""
         self.store.delete([self._marker(_INBOX, system, job_id)])
 
+    def remove_all_notices(self, job_ids: Iterable[str]) -> None:
+        """Take back the markers of these jobs, to whatever system they speak."""
+        systems = list(self.store.list_folders(self.prefix + _INBOX))
+        top = self.prefix + _INBOX
+        self.store.delete(f"{top}{system}/{job_id}" for job_id in job_ids for system in systems)
+
     def active(self, system: str) -> list[str]:
         """Return the ids of the jobs that a system holds, or was about to claim."""
         return list(self._marked(_ACTIVE, system))
@@ -268,6 +290,14 @@ class Bundles:
                 self.store.stat(key)
                 return True
         return False
+
+    def last_sign_of_life(self, system: str) -> Optional[datetime]:
+        """Return when the store last got presence or log of an agent, by its own clock; None if never."""
+        moments = []
+        for key in (self._presence_key(system), self._agent_log_key(system)):
+            with contextlib.suppress(NotFoundError):
+                moments.append(self.store.stat(key).modified)
+        return max(moments, default=None)
 
     def publish(self, presence: Presence, *, over: str = "") -> str:
         """Write an agent's presence over the one of this ETag, or as the first one; return its ETag.

@@ -50,6 +50,13 @@ def native_script_name(name: str) -> str:
     return f"{root}_local{extension}"
 
 
+def is_product(name: str, script: str) -> bool:
+    """Tell whether an object of a bundle was made by an agent, of a job whose script has this name."""
+    if name in (OUTPUT, native_script_name(script)) or name.startswith(f"{LIVE}/"):
+        return True
+    return name.partition(".")[0] in ("stdout", "stderr")
+
+
 def segment_name(log: str, offset: int) -> str:
     """Name a live segment: the bytes of a running job's log from an offset on."""
     return f"{LIVE}/{log}/{offset:0{_OFFSET_DIGITS}d}"

@@ -7,6 +7,7 @@ import click
 from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, version_option
 from cloudq.client.changes import cancel, delete, init, submit
 from cloudq.client.invocation import common_options
+from cloudq.client.maintenance import requeue
 from cloudq.client.queries import history, list_jobs, log, stageout, stat, translate_script
 
 _EPILOG = (
@@ -24,5 +25,17 @@ def main() -> None:
     """
 
 
-for command in (submit, translate_script, stat, log, cancel, stageout, delete, list_jobs, history, init):
+for command in (
+    submit,
+    translate_script,
+    stat,
+    log,
+    cancel,
+    stageout,
+    delete,
+    list_jobs,
+    history,
+    requeue,
+    init,
+):
     main.add_command(command)

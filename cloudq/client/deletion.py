@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from cloudq.bundle import Bundles
 from cloudq.client.listing import READERS
-from cloudq.errors import InputError, JobStateError, ManifestError, NoSuchJobError, NotFoundError
+from cloudq.errors import JobStateError, ManifestError, NoSuchJobError, NotFoundError
 from cloudq.job import Job
-from cloudq.system import ANY
 
 _FORCE = "if it is one that was never submitted to its end, `cloudqcli delete --force` removes it"
 
@@ -32,23 +30,24 @@ def delete_job(bundles: Bundles, job_id: str, *, force: bool = False) -> None:
         if not force:
             error.hint = _FORCE
             raise
-        bundles.delete(job_id)
-        bundles.remove_notice(ANY, job_id)
+        _delete(bundles, job_id)
         return
     if not job.state.final:
         raise JobStateError(f"The job is not completed: {job_id}")
-    _delete(bundles, job)
+    _delete(bundles, job_id)
 
 
 def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
     """Delete jobs that are known to have ended, many at a time, and yield their ids in order."""
 
-    def delete(job: Job) -> str:
-        _delete(bundles, job)
-        return job.id
+    def delete(job_id: str) -> str:
+        bundles.delete(job_id)
+        return job_id
 
+    job_ids = [job.id for job in jobs]
+    bundles.remove_all_notices(job_ids)
     with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(delete, jobs)
+        yield from pool.map(delete, job_ids)
 
 
 def delete_agent_log(bundles: Bundles, system: str) -> None:
@@ -63,9 +62,7 @@ def delete_agent_log(bundles: Bundles, system: str) -> None:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
 
 
-def _delete(bundles: Bundles, job: Job) -> None:
-    bundles.delete(job.id)
-    for system in {bundles.addressee(job), job.submit_to or job.run_on or ANY}:
-        # A 1.2 client may have put anything into `submit_to`; then there is no marker.
-        with contextlib.suppress(InputError):
-            bundles.remove_notice(system, job.id)
+def _delete(bundles: Bundles, job_id: str) -> None:
+    # The markers first: without a bundle nobody would look for them. The claim's is the agent's to remove.
+    bundles.remove_all_notices([job_id])
+    bundles.delete(job_id)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 
 from cloudq.errors import ConflictError, StoreError
 from cloudq.store import Store
@@ -31,6 +32,21 @@ def has_conditional_writes(store: Store, folder: str) -> bool:
             return False
         replaced = _race(store, key, etag=created[0])
         return len(replaced) == 1 and store.read(key).etag == replaced[0]
+
+
+def store_time(store: Store, folder: str) -> datetime:
+    """Tell the time by the store's clock, to the second, from an object that is written and deleted.
+
+    Args:
+        folder: As in `has_conditional_writes`.
+
+    Raises:
+        StoreError: The store could not be asked.
+    """
+    key = f"{folder}{secrets.token_hex(8)}"
+    with _removed(store, key):
+        store.write(key, b"")
+        return store.stat(key).modified
 
 
 @contextmanager

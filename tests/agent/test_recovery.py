@@ -213,7 +213,9 @@ def test_a_job_deleted_while_it_runs_is_cancelled_and_forgotten(site: Site) -> N
     run_passes(agent)
     site.bundles.delete(job.id)
     site.cluster.move("1", NativeState.RUNNING)
-    run_passes(agent, 2)
+    run_passes(agent)
+    site.clock.move(seconds=10)
+    run_passes(agent)
     assert site.cluster.count("cancel") == 1
     assert site.keys() == []
 
@@ -224,7 +226,9 @@ def test_a_job_claimed_by_somebody_else_is_left_to_them(site: Site) -> None:
     record = site.bundles.load(job.id)
     site.bundles.save(record, replace(record.job, claim_token="another", run_system="there"))
     site.cluster.move("1", NativeState.RUNNING)
-    run_passes(agent, 2)
+    run_passes(agent)
+    site.clock.move(seconds=10)
+    run_passes(agent)
     assert site.job(job.id).state is JobState.READY
     assert agent.roster.all() == []
 

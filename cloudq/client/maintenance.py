@@ -1,0 +1,28 @@
+"""The commands for when something went wrong: requeue."""
+
+from __future__ import annotations
+
+import click
+
+from cloudq.client.answering import for_each
+from cloudq.client.invocation import all_ids, common_options, ids_options, open_configured
+
+
+@click.command()
+@ids_options
+@click.option("--to", default="", metavar="SYSTEM", help="Send them to this system, or to ANY, instead.")
+@click.option("--force", is_flag=True, help="Take them away from an agent that is alive, too.")
+@common_options
+def requeue(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], to: str, force: bool) -> None:
+    """Run jobs once more whose agent is gone for good."""
+    from cloudq.client.requeue import Requeue
+    from cloudq.client.requeue import requeue as requeue_job
+
+    bundles = open_configured()
+    wanted = Requeue(to=to.strip(), force=force)
+
+    def act(job_id: str) -> str:
+        job = requeue_job(bundles, job_id, wanted)
+        return f"Job ({job_id}) is requeued for {bundles.addressee(job)}."
+
+    for_each(bundles, all_ids(job_ids, id_options), act)
