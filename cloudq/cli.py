@@ -19,6 +19,7 @@ EXIT_STATUSES = {
     2: "wrong usage, or a script or value that was refused",
     3: "no such job",
     4: "the store cannot be reached, or refuses",
+    124: "the time limit was over",
 }
 
 CONTEXT_SETTINGS = {

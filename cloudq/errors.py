@@ -54,6 +54,12 @@ class JobStateError(CloudQError):
     """The job is in a state in which this cannot be done."""
 
 
+class TimeLimitError(CloudQError):
+    """What was waited for did not come within the time limit."""
+
+    exit_status = 124
+
+
 class AgentRunsError(CloudQError):
     """Another agent of the same name is alive elsewhere."""
 

@@ -196,10 +196,15 @@ class Bundles:
         """Fetch an object of a bundle into a file. Raises NotFoundError."""
         self.store.download(self._key(job_id, name), path)
 
-    def entries(self, job_id: str, beginning: str = "") -> dict[str, Entry]:
-        """Return the objects of a bundle whose names begin so: name -> entry, in key order."""
+    def entries(self, job_id: str, beginning: str = "", *, after: str = "") -> dict[str, Entry]:
+        """Return the objects of a bundle whose names begin so: name -> entry, in key order.
+
+        Args:
+            after: Leave out this name and those before it.
+        """
         top = self._key(job_id, "")
-        return {entry.key[len(top) :]: entry for entry in self.store.list(top + beginning)}
+        found = self.store.list(top + beginning, after=top + after if after else "")
+        return {entry.key[len(top) :]: entry for entry in found}
 
     def discard(self, job_id: str, names: Iterable[str]) -> None:
         """Delete some objects of a bundle."""

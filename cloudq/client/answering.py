@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from cloudq.bundle import Bundles
 from cloudq.cli import report_error
 from cloudq.errors import CloudQError, NotFoundError, StoreError
 
 
-def for_each(bundles: Bundles, beginnings: Iterable[str], act: Callable[[str], str]) -> None:
-    """Do something to each job and print what it returns; one that fails does not stop the others."""
+def for_each(find: Callable[[str], str], texts: Iterable[str], act: Callable[[str], str]) -> None:
+    """Do something to each job and print what it returns; one that fails does not stop the others.
+
+    Args:
+        find: Returns the id that a text stands for.
+    """
     exit_status = 0
-    for beginning in beginnings:
+    for text in texts:
         try:
-            click.echo(act(bundles.find(beginning)))
+            click.echo(act(find(text)))
         except CloudQError as error:
             if isinstance(error, StoreError) and not isinstance(error, NotFoundError):
                 raise

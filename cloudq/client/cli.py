@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 
 from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, version_option
-from cloudq.client.changes import cancel, delete, init, submit
+from cloudq.client.changes import cancel, delete, init
 from cloudq.client.invocation import common_options
 from cloudq.client.maintenance import requeue
-from cloudq.client.queries import history, list_jobs, log, stageout, stat, translate_script
+from cloudq.client.queries import history, list_jobs, stageout, stat, translate_script
+from cloudq.client.reading import log
+from cloudq.client.submitting import run, submit
+from cloudq.client.waiting import wait
 
 _EPILOG = (
     "Exit status: " + "; ".join(f"{status} {meaning}" for status, meaning in EXIT_STATUSES.items()) + "."
@@ -25,17 +28,9 @@ def main() -> None:
     """
 
 
-for command in (
-    submit,
-    translate_script,
-    stat,
-    log,
-    cancel,
-    stageout,
-    delete,
-    list_jobs,
-    history,
-    requeue,
-    init,
-):
+COMMANDS = (
+    submit, run, translate_script, stat, log, wait, cancel, stageout, delete, list_jobs, history,
+    requeue, init,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

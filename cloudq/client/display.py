@@ -21,8 +21,13 @@ def visible_lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Do the same with a text that comes in blocks, whose lines and tabs are kept; it need not be UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     for block in blocks:
-        yield _CONTROL.sub(lambda match: _escaped(match[0]), decoder.decode(block))
+        yield visible_text(decoder.decode(block))
     yield decoder.decode(b"", final=True)
+
+
+def visible_text(text: str) -> str:
+    """Do the same with a text of several lines."""
+    return _CONTROL.sub(lambda match: _escaped(match[0]), text)
 
 
 def shown_time(moment: Optional[datetime]) -> str:

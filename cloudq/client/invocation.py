@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
@@ -10,6 +11,7 @@ import click
 
 from cloudq.bundle import Bundles
 from cloudq.cli import Command, config_option, log_to_stderr, remember, remembered
+from cloudq.client.recollection import LAST, last_submitted
 from cloudq.config import LOG_LEVELS, ClientConfig, client_config_file, load_client_config
 from cloudq.errors import InputError
 from cloudq.store import open_store
@@ -87,10 +89,27 @@ def one_id(argument: Optional[str], option: Optional[str]) -> str:
 
 
 def all_ids(arguments: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the ids that were given, at least one."""
-    if not arguments + options:
+    """Return the ids that were given, at least one; `-` stands for those on stdin."""
+    given = arguments + options
+    if not given:
         raise InputError("Job ID is not specified.")
-    return arguments + options
+    if "-" not in given:
+        return given
+    if given.count("-") > 1:
+        raise InputError("-: expected once, as stdin can be read once")
+    place = given.index("-")
+    found = tuple(sys.stdin.read().split())
+    return (*given[:place], *found, *given[place + 1 :])
+
+
+def find_id(bundles: Bundles, config: ClientConfig, text: str) -> str:
+    """Return the id that a text stands for: the beginning of one, or `@last`.
+
+    Raises:
+        NoSuchJobError: There is none.
+        InputError: There are several.
+    """
+    return bundles.find(last_submitted(config) if text == LAST else text)
 
 
 def present() -> datetime:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Optional
 
 from cloudq.bundle import LIVE, Bundles, parse_segment_name
 from cloudq.errors import NoSuchJobError, NotFoundError
@@ -12,6 +15,7 @@ from cloudq.errors import NoSuchJobError, NotFoundError
 BLOCK = 1024 * 1024
 """Bytes of a log that are read at once."""
 
+_FROM_THE_BEGINNING: Mapping[str, int] = MappingProxyType({})
 _LOG = re.compile(r"(?:stdout|stderr)(?:\.(?P<task>[^/]+))?\Z")
 
 
@@ -22,15 +26,22 @@ class Log:
     Attributes:
         name: Name of the whole log in the bundle: `stdout`, `stderr.12`.
         segments: Offsets and names of its parts, in order; empty if the whole log is there.
+        size: Where it ends, in bytes.
     """
 
     name: str
     segments: tuple[tuple[int, str], ...] = ()
+    size: int = 0
 
     @property
     def task(self) -> str:
         """The task id, empty if the job is no array job."""
         return self.name.partition(".")[2]
+
+    @property
+    def start(self) -> int:
+        """Where the first byte that is here stood in the log."""
+        return self.segments[0][0] if self.segments else 0
 
 
 def is_log(name: str) -> bool:
@@ -38,9 +49,13 @@ def is_log(name: str) -> bool:
     return bool(_LOG.match(name))
 
 
-def find_logs(bundles: Bundles, job_id: str, stream: str) -> list[Log]:
-    """Return all logs of one stream (`stdout` or `stderr`), in the order of task numbers."""
-    return sorted(_find(bundles, job_id, stream), key=lambda log: _order(log.task))
+def find_logs(bundles: Bundles, job_id: str, stream: str, *, since: Optional[datetime] = None) -> list[Log]:
+    """Return all logs of one stream (`stdout` or `stderr`), in the order of task numbers.
+
+    Args:
+        since: Leave out what came to the bucket earlier; the log of a job that has ended came as a whole.
+    """
+    return sorted(_find(bundles, job_id, stream, since), key=lambda log: _order(log.task))
 
 
 def find_task_log(bundles: Bundles, job_id: str, stream: str, task: str) -> Log:
@@ -49,17 +64,19 @@ def find_task_log(bundles: Bundles, job_id: str, stream: str, task: str) -> Log:
     Raises:
         NoSuchJobError: There is none.
     """
-    for log in _find(bundles, job_id, f"{stream}.{task}"):
+    for log in _find(bundles, job_id, f"{stream}.{task}", None):
         if log.task == task:
             return log
     raise NoSuchJobError(f"Invalid task ID: {task}")
 
 
-def read_log(bundles: Bundles, job_id: str, log: Log) -> Iterator[bytes]:
-    """Yield the bytes of a log in blocks of at most 1 MiB."""
-    position = 0
+def read_log(bundles: Bundles, job_id: str, log: Log, *, start: int = 0) -> Iterator[bytes]:
+    """Yield the bytes of a log from a position on, in blocks of at most 1 MiB."""
+    position = start
     try:
-        for offset, name in log.segments:
+        for number, (offset, name) in enumerate(log.segments, 1):
+            if number < len(log.segments) and log.segments[number][0] <= position:
+                continue
             for block in _blocks(bundles, job_id, name, max(0, position - offset)):
                 yield block
                 position = max(position, offset) + len(block)
@@ -70,27 +87,35 @@ def read_log(bundles: Bundles, job_id: str, log: Log) -> Iterator[bytes]:
     yield from _blocks(bundles, job_id, log.name, position)
 
 
-def read_logs(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> Iterator[bytes]:
+def read_logs(
+    bundles: Bundles, job_id: str, logs: Sequence[Log], starts: Mapping[str, int] = _FROM_THE_BEGINNING
+) -> Iterator[bytes]:
     """Yield the bytes of logs as they are; those of tasks under a line that names the task.
 
     1.2 prints one newline more after each; here a log can be compared and piped.
+
+    Args:
+        starts: Name of a log -> where to begin in it.
     """
     end = b"\n"
     for log in logs:
         if log.task:
             line_feed = "" if end == b"\n" else "\n"
             yield f"{line_feed}{'=' * 20} task {log.task} {'=' * 20}\n".encode("utf-8", "surrogateescape")
-        for block in read_log(bundles, job_id, log):
+        for block in read_log(bundles, job_id, log, start=starts.get(log.name, 0)):
             yield block
             end = block[-1:]
 
 
-def log_members(bundles: Bundles, job_id: str, logs: Sequence[Log]) -> list[dict[str, str]]:
-    """Return logs for programs: of each its name, its task (empty without one), and all its text."""
-    return [
-        {"log": log.name, "task": log.task, "text": _text(b"".join(read_log(bundles, job_id, log)))}
-        for log in logs
-    ]
+def log_members(
+    bundles: Bundles, job_id: str, logs: Sequence[Log], starts: Mapping[str, int] = _FROM_THE_BEGINNING
+) -> list[dict[str, str]]:
+    """Return logs for programs: of each its name, its task (empty without one), and its text."""
+
+    def text(log: Log) -> str:
+        return _text(b"".join(read_log(bundles, job_id, log, start=starts.get(log.name, 0))))
+
+    return [{"log": log.name, "task": log.task, "text": text(log)} for log in logs]
 
 
 def agent_log_members(bundles: Bundles, system: str) -> list[dict[str, str]]:
@@ -110,17 +135,26 @@ def read_agent_log(bundles: Bundles, system: str) -> bytes:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
 
 
-def _find(bundles: Bundles, job_id: str, beginning: str) -> list[Log]:
+def _find(bundles: Bundles, job_id: str, beginning: str, since: Optional[datetime]) -> list[Log]:
     # Segments first: if the job ends between the two requests, the whole log is there.
-    segments: dict[str, list[tuple[int, str]]] = {}
-    for name in bundles.entries(job_id, f"{LIVE}/{beginning}"):
+    segments: dict[str, list[tuple[int, str, int]]] = {}
+    for name, entry in bundles.entries(job_id, f"{LIVE}/{beginning}").items():
         segment = parse_segment_name(name)
-        if segment is not None:
+        if segment is not None and (since is None or entry.modified >= since):
             log, offset = segment
-            segments.setdefault(log, []).append((offset, name))
-    whole = {name for name in bundles.entries(job_id, beginning) if is_log(name)}
-    unfinished = [Log(name, tuple(sorted(found))) for name, found in segments.items() if name not in whole]
-    return [*(Log(name) for name in whole), *unfinished]
+            segments.setdefault(log, []).append((offset, name, offset + entry.size))
+    whole = {name: entry for name, entry in bundles.entries(job_id, beginning).items() if is_log(name)}
+    finished = [
+        Log(name, size=entry.size) for name, entry in whole.items() if not since or entry.modified >= since
+    ]
+    unfinished = [_unfinished(name, sorted(found)) for name, found in segments.items() if name not in whole]
+    return [*finished, *unfinished]
+
+
+def _unfinished(name: str, segments: Sequence[tuple[int, str, int]]) -> Log:
+    return Log(
+        name, tuple((offset, part) for offset, part, _ in segments), max(end for _, _, end in segments)
+    )
 
 
 def _text(data: bytes) -> str:

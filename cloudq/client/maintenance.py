@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from cloudq.client.answering import for_each
-from cloudq.client.invocation import all_ids, common_options, ids_options, open_configured
+from cloudq.client.invocation import (
+    all_ids,
+    common_options,
+    find_id,
+    ids_options,
+    load_config,
+    open_bundles,
+)
 
 
 @click.command()
@@ -18,11 +25,12 @@ def requeue(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], to: str, f
     from cloudq.client.requeue import Requeue
     from cloudq.client.requeue import requeue as requeue_job
 
-    bundles = open_configured()
+    config = load_config()
+    bundles = open_bundles(config)
     wanted = Requeue(to=to.strip(), force=force)
 
     def act(job_id: str) -> str:
         job = requeue_job(bundles, job_id, wanted)
         return f"Job ({job_id}) is requeued for {bundles.addressee(job)}."
 
-    for_each(bundles, all_ids(job_ids, id_options), act)
+    for_each(lambda text: find_id(bundles, config, text), all_ids(job_ids, id_options), act)

@@ -1,4 +1,4 @@
-"""The commands that ask: translate, stat, log, stageout, list, history."""
+"""The commands that ask: translate, stat, stageout, list, history."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Optional
 
 import click
 
-from cloudq.client.answering import print_bytes, print_json
+from cloudq.client.answering import print_json
 from cloudq.client.invocation import (
     common_options,
+    find_id,
     id_options,
     json_option,
     load_config,
@@ -40,65 +41,14 @@ def stat(*, job_id: Optional[str], id_option: Optional[str], as_json: bool) -> N
     """Show everything that is recorded of a job."""
     from cloudq.client.stat import load_members, render_members
 
-    bundles = open_configured()
-    members = load_members(bundles, bundles.find(one_id(job_id, id_option)), for_programs=as_json)
+    config = load_config()
+    bundles = open_bundles(config)
+    found_id = find_id(bundles, config, one_id(job_id, id_option))
+    members = load_members(bundles, found_id, for_programs=as_json)
     if as_json:
         print_json(members)
     else:
         click.echo(render_members(members))
-
-
-@click.command()
-@id_options
-@click.option("--agent", metavar="SYSTEM", help="Show an agent's log instead.")
-@click.option("--tid", metavar="TASK", help="Only this task of an array job.")
-@click.option("--error", is_flag=True, help="Show stderr instead of stdout.")
-@click.option("--raw", is_flag=True, help="Do not make control characters visible on a terminal.")
-@json_option
-@common_options
-def log(
-    *,
-    job_id: Optional[str],
-    id_option: Optional[str],
-    agent: Optional[str],
-    tid: Optional[str],
-    error: bool,
-    raw: bool,
-    as_json: bool,
-) -> None:
-    """Show what a job has printed, also while it runs."""
-    from cloudq.client import logs
-
-    if raw and as_json:
-        raise click.UsageError("Argument --raw: not allowed with argument --json")
-    if agent is not None:
-        for option, value in (("--error", error), ("--tid", tid), ("--id", job_id or id_option)):
-            if value:
-                raise click.UsageError(f"Argument --agent: not allowed with argument {option}")
-        _print_agent_log(agent, raw=raw, as_json=as_json)
-        return
-    bundles = open_configured()
-    found_id = bundles.find(one_id(job_id, id_option))
-    stream = "stderr" if error else "stdout"
-    if tid is None:
-        found = logs.find_logs(bundles, found_id, stream)
-    else:
-        found = [logs.find_task_log(bundles, found_id, stream, tid)]
-    if as_json:
-        print_json(logs.log_members(bundles, found_id, found))
-    elif tid is None:
-        print_bytes(logs.read_logs(bundles, found_id, found), raw=raw)
-    else:
-        print_bytes(logs.read_log(bundles, found_id, found[0]), raw=raw)
-
-
-def _print_agent_log(system: str, *, raw: bool, as_json: bool) -> None:
-    from cloudq.client import logs
-
-    if as_json:
-        print_json(logs.agent_log_members(open_configured(), system))
-    else:
-        print_bytes([logs.read_agent_log(open_configured(), system)], raw=raw)
 
 
 @click.command()
@@ -114,8 +64,9 @@ def stageout(
     """Fetch a job's outputs and logs into a folder named as the job."""
     from cloudq.client.stageout import stage_out
 
-    bundles = open_configured()
-    found_id = bundles.find(one_id(job_id, id_option))
+    config = load_config()
+    bundles = open_bundles(config)
+    found_id = find_id(bundles, config, one_id(job_id, id_option))
     stage_out(bundles, found_id, folder or Path(found_id), packed=packed)
     click.echo(f"Saved as {folder or found_id}.")
 

@@ -21,15 +21,14 @@ from cloudq.bundle import (
     check_script_name,
     native_script_name,
 )
+from cloudq.client.fitness import Demand, warnings
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
+from cloudq.client.scripts import demand_of, known_definitions, parse_script, read_script, rewrite
 from cloudq.config import ClientConfig
-from cloudq.errors import ConflictError, InputError, NoSuchJobError, StoreError
+from cloudq.errors import ConflictError, InputError, ManifestError, NoSuchJobError, StoreError
 from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, is_job_id, new_job_id
-from cloudq.metascript import Directives, MetaScript, check_names, parse_meta_script
-from cloudq.system import ANY, Definitions, with_system
-
-MAX_SCRIPT_BYTES = 4 * 1024 * 1024
-"""What Slurm takes unless a site says otherwise (`max_script_size` in slurm.conf(5))."""
+from cloudq.metascript import check_names
+from cloudq.system import ANY
 
 _ID_ATTEMPTS = 3
 
@@ -48,6 +47,9 @@ class Submission:
         conditions: The same for jobs that must have ended in a certain way.
         array_range: The tasks, if it is to be an array job.
         inputs: Files and folders for its working directory.
+        directives: What the head of a meta script shall say, whatever it says.
+        arguments: The script's positional parameters.
+        variables: Variables exported at the script's beginning.
     """
 
     script: Path
@@ -57,6 +59,9 @@ class Submission:
     conditions: Mapping[Condition, tuple[str, ...]] = field(default_factory=dict)
     array_range: Optional[ArrayRange] = None
     inputs: tuple[Input, ...] = ()
+    directives: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
         StoreError: The bucket is not there, or not everything could be stored; what was is removed again
             as far as possible.
     """
-    job, script = _checked(bundles, config, submission)
+    job, script = check(bundles, config, submission)
     bundles.check_reachable()
     objects = {job.name: script}
     if job.kind is JobKind.META:
@@ -90,12 +95,25 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
         input_size = len(script) + (archive.stat().st_size if archive else 0)
         job = replace(job, submitted=now, input_size=input_size)
         job = _store(bundles, _Parcel(job, objects, archive))
-    _notify(bundles, job)
+    _notify(bundles, job, demand_of(config, job, script), now)
     return job
 
 
-def _checked(bundles: Bundles, config: ClientConfig, submission: Submission) -> tuple[Job, bytes]:
-    script = _read_script(submission.script)
+def check(bundles: Bundles, config: ClientConfig, submission: Submission) -> tuple[Job, bytes]:
+    """Check what a user asks for, and return the job that would be submitted and its script.
+
+    Raises:
+        InputError, NoSuchJobError, StoreError: As for `submit`.
+    """
+    if submission.directives and submission.submit_to:
+        raise InputError("-D: expected a meta script; with --submit-to there is --submit-opt")
+    script = rewrite(
+        submission.script,
+        read_script(submission.script),
+        directives=submission.directives,
+        arguments=submission.arguments,
+        variables=submission.variables,
+    )
     name = submission.script.name
     check_script_name(name)
     check_inputs(submission.inputs, (name, native_script_name(name)))
@@ -116,18 +134,6 @@ def _checked(bundles: Bundles, config: ClientConfig, submission: Submission) -> 
     return _with_dependencies(bundles, job, submission), script
 
 
-def _read_script(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"The script file is not found: {path}")
-    with path.open("rb") as file:
-        script = file.read(MAX_SCRIPT_BYTES + 1)
-    if len(script) > MAX_SCRIPT_BYTES:
-        raise InputError(
-            f"{path}: expected a script of at most {MAX_SCRIPT_BYTES} bytes", hint="send data with --input"
-        )
-    return script
-
-
 def _check_local(job: Job) -> None:
     if not is_job_id(job.submit_to) or job.submit_to.upper() == ANY:
         raise InputError(f"--submit-to: expected the name of a system, got {job.submit_to!r}")
@@ -145,36 +151,6 @@ def _check_meta(bundles: Bundles, config: ClientConfig, path: Path, script: byte
     if not is_job_id(run_on):
         raise InputError(f"{path}: run_on: expected the name of a system, got {run_on!r}")
     return run_on
-
-
-def parse_script(path: Path, script: bytes) -> MetaScript:
-    """Parse a meta script. Raises InputError."""
-    try:
-        text = script.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = script[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: a meta script must be UTF-8 text") from error
-    return parse_meta_script(text, str(path))
-
-
-def known_definitions(
-    bundles: Bundles, config: ClientConfig, directives: Directives
-) -> tuple[Definitions, Definitions]:
-    """Return what projects and resources mean, by our own files and by what the systems publish.
-
-    The systems are asked only if the script names a project or resource that our files do not have.
-    """
-    projects, resources = config.projects, config.resources
-    wanted = ((directives.project, projects), (directives.resource, resources))
-    system = directives.run_on.lower()
-    if all(not name or system in definitions.get(name, {}) for name, definitions in wanted):
-        return projects, resources
-    named = directives.run_on != ANY
-    found = [bundles.presence(directives.run_on)] if named else bundles.presences()
-    for presence in filter(None, found):
-        projects = with_system(projects, presence.system, presence.projects)
-        resources = with_system(resources, presence.system, presence.resources)
-    return projects, resources
 
 
 def _with_dependencies(bundles: Bundles, job: Job, submission: Submission) -> Job:
@@ -269,12 +245,18 @@ def _withdraw(bundles: Bundles, job_id: str) -> bool:
     return True
 
 
-def _notify(bundles: Bundles, job: Job) -> None:
+def _notify(bundles: Bundles, job: Job, demand: Demand, now: datetime) -> None:
     system = bundles.addressee(job)
     try:
         bundles.notify(job)
-        if system != ANY and not bundles.agent_seen(system):
-            logger.warning("job %s: no agent of the name %s has been seen in this bucket", job.id, system)
-    except StoreError as error:
+        if system == ANY:
+            presences = bundles.presences()
+        else:
+            presences = list(filter(None, [bundles.presence(system)]))
+            if not presences and bundles.agent_seen(system):
+                return  # An agent of 1.2, which leaves only its log.
+        for warning in warnings(demand, presences, now=now):
+            logger.warning("job %s: %s", job.id, warning)
+    except (StoreError, ManifestError) as error:
         # Agents find it all the same when they next look through the whole bucket.
         logger.warning("job %s: submitted, but its system could not be told: %s", job.id, error)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from pathlib import Path
 from typing import Optional
 
 from cloudq.bundle import Bundles
-from cloudq.client.submission import parse_script
+from cloudq.client.recollection import cache_folder, keep
+from cloudq.client.scripts import parse_script
 from cloudq.config import ClientConfig
 from cloudq.errors import CloudQError, ManifestError, StoreError
 from cloudq.metascript import Placement, translate
 from cloudq.presence import Presence, parse_presence, render_presence
-from cloudq.store.files import appearing
 from cloudq.system import System, for_system
 
 _ID = "JOB-ID"
@@ -47,7 +45,7 @@ def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: 
 
 def find_presence(bundles: Bundles, config: ClientConfig, system: str) -> Presence:
     """Return what a system published; what is remembered of it, if the bucket cannot be reached."""
-    file = _cache_file(config, system)
+    file = cache_folder(config) / f"{system.lower()}.json"
     try:
         presence = bundles.presence(system)
     except StoreError:
@@ -60,8 +58,7 @@ def find_presence(bundles: Bundles, config: ClientConfig, system: str) -> Presen
             f"no agent of the name {system} has been seen in this bucket",
             hint="an agent publishes what its system is like when it starts",
         )
-    with contextlib.suppress(OSError), appearing(_made(file)) as stream:
-        stream.write(render_presence(presence))
+    keep(file, render_presence(presence))
     return presence
 
 
@@ -69,15 +66,3 @@ def _remembered(file: Path) -> Optional[Presence]:
     with contextlib.suppress(OSError, ManifestError):
         return parse_presence(file.read_bytes(), str(file))
     return None
-
-
-def _cache_file(config: ClientConfig, system: str) -> Path:
-    """Return where a system of this bucket is remembered, in the user's cache folder."""
-    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = f"{config.store.endpoint_url} {config.store.bucket} {config.prefix}"
-    return top / "cloudq" / hashlib.sha256(place.encode()).hexdigest()[:16] / f"{system.lower()}.json"
-
-
-def _made(file: Path) -> Path:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return file

@@ -4,6 +4,7 @@ from cloudq.metascript.directives import Directives, Image
 from cloudq.metascript.names import check_names
 from cloudq.metascript.parse import MetaScript, parse_meta_script
 from cloudq.metascript.peek import peek_run_on
+from cloudq.metascript.rewrite import with_directives, with_values
 from cloudq.metascript.translate import Placement, container_program, translate
 
 __all__ = [
@@ -16,4 +17,6 @@ __all__ = [
     "parse_meta_script",
     "peek_run_on",
     "translate",
+    "with_directives",
+    "with_values",
 ]

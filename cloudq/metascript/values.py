@@ -13,6 +13,7 @@ SHELLS = ("bash", "dash", "ksh", "sh", "zsh")
 """What `shell` may name, and what a meta script's `#!` line usually names."""
 
 _OTHER_SHELLS = ("ash", "ksh93", "lksh", "mksh", "yash")
+BOURNE_SHELLS = SHELLS + _OTHER_SHELLS
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _CLOCK = re.compile(r"(?:([0-9]{1,5})-)?([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])\Z")
 _UNITS = re.compile(r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9})s)?\Z")
@@ -120,15 +121,20 @@ def check_interpreter(line: str) -> None:
     Raises:
         ValueError: With what to do instead.
     """
-    words = line[2:].split()
-    if words and words[0].rpartition("/")[2] == "env":
-        words = [word for word in words[1:] if not _ENVIRONMENT_WORD.match(word)]
-    name = words[0].rpartition("/")[2] if words else ""
+    name = interpreter_name(line)
     if name not in SHELLS + _OTHER_SHELLS:
         raise ValueError(
             f"a meta script is a shell script, expected one of {', '.join(SHELLS)} in the '#!' line, "
             f"got {name!r}: call it from a shell script, or submit it for one system with --submit_to"
         )
+
+
+def interpreter_name(line: str) -> str:
+    """Return the base name of the program that a `#!` line names, also by way of `env`."""
+    words = line[2:].split()
+    if words and words[0].rpartition("/")[2] == "env":
+        words = [word for word in words[1:] if not _ENVIRONMENT_WORD.match(word)]
+    return words[0].rpartition("/")[2] if words else ""
 
 
 def parse_image_url(text: str) -> str:

@@ -18,7 +18,7 @@ from cloudq.client.cli import main
 from cloudq.job import JobState, Task
 from tests.client.conftest import Laptop, put_done_job, put_job
 
-COMMANDS = ("cancel", "delete", "history", "init", "list", "log", "stageout", "stat", "submit")
+COMMANDS = tuple(command.name or "" for command in main.commands.values())
 
 
 def submitted_id(answer: str) -> str:
@@ -303,15 +303,19 @@ def test_an_error_of_the_system_is_one_line(laptop: Laptop) -> None:
     assert re.fullmatch(r"Error: .*: Is a directory\n", error)
 
 
-def test_no_command_but_init_writes_below_the_home(laptop: Laptop) -> None:
+def test_no_command_but_init_writes_below_the_home_other_than_its_cache(laptop: Laptop) -> None:
     """Defects 59 and 60."""
-    before = sorted(laptop.home.rglob("*"))
+
+    def files() -> list[Path]:
+        return [path for path in sorted(laptop.home.rglob("*")) if ".cache" not in path.parts]
+
+    before = files()
     job_id = laptop.answer("submit", "job.sh", "--parsable").strip()
     for argv in (["list"], ["history"], ["stat", job_id], ["log", job_id], ["cancel", job_id]):
         laptop.answer(*argv)
     laptop.error(3, "stat", "zz")
     laptop.error(3, "log", "zz")
-    assert sorted(laptop.home.rglob("*")) == before
+    assert files() == before
 
 
 def test_nothing_is_said_before_the_answer(laptop: Laptop) -> None:

@@ -67,7 +67,7 @@ def test_a_log_comes_in_blocks(bundles: Bundles, size: int) -> None:
 def test_only_the_log_of_exactly_this_task_is_found(bundles: Bundles) -> None:
     """Defect 56: task 1 of a job that has only task 10 gave an empty text."""
     bundles.write("a1", "stdout.10", b"ten")
-    assert find_task_log(bundles, "a1", "stdout", "10") == Log("stdout.10")
+    assert find_task_log(bundles, "a1", "stdout", "10") == Log("stdout.10", size=3)
     for task in ("1", "", "100", "../x"):
         with pytest.raises(NoSuchJobError, match=f"^Invalid task ID: {task}$"):
             find_task_log(bundles, "a1", "stdout", task)
