@@ -8,7 +8,7 @@ from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, ver
 from cloudq.client.changes import cancel, delete, init
 from cloudq.client.invocation import common_options
 from cloudq.client.maintenance import requeue
-from cloudq.client.queries import history, list_jobs, stageout, stat, translate_script
+from cloudq.client.queries import history, list_jobs, stageout, stat, systems, translate_script, why
 from cloudq.client.reading import log
 from cloudq.client.submitting import run, submit
 from cloudq.client.waiting import wait
@@ -29,8 +29,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    submit, run, translate_script, stat, log, wait, cancel, stageout, delete, list_jobs, history,
-    requeue, init,
+    submit, run, translate_script, stat, why, log, wait, cancel, stageout, delete, list_jobs, history,
+    systems, requeue, init,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -30,9 +30,11 @@ def visible_text(text: str) -> str:
     return _CONTROL.sub(lambda match: _escaped(match[0]), text)
 
 
-def shown_time(moment: Optional[datetime]) -> str:
-    """Write a time (UTC) as CloudQ 1.2 shows it, `-` for not yet."""
-    return "-" if moment is None else f"{moment:%Y/%m/%d %H:%M:%S} UTC"
+def shown_time(moment: Optional[datetime], *, local: bool = False) -> str:
+    """Write a time (UTC) as CloudQ 1.2 shows it, or as the clocks here do; `-` for not yet."""
+    if moment is None:
+        return "-"
+    return f"{moment.astimezone():%Y/%m/%d %H:%M:%S}" if local else f"{moment:%Y/%m/%d %H:%M:%S} UTC"
 
 
 def _escaped(character: str) -> str:

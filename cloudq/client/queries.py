@@ -1,4 +1,4 @@
-"""The commands that ask: translate, stat, stageout, list, history."""
+"""The commands that ask: translate, stat, why, systems, stageout, list, history."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from cloudq.bundle import Bundles
 from cloudq.client.answering import print_json
 from cloudq.client.invocation import (
     common_options,
@@ -19,6 +20,7 @@ from cloudq.client.invocation import (
     open_configured,
     present,
 )
+from cloudq.client.tables import coloured, on_terminal, terminal_width
 
 
 @click.command(name="translate")
@@ -35,20 +37,66 @@ def translate_script(*, script: Path, system: str) -> None:
 
 @click.command()
 @id_options
+@click.option("--events", is_flag=True, help="Show what happened when, instead.")
 @json_option
 @common_options
-def stat(*, job_id: Optional[str], id_option: Optional[str], as_json: bool) -> None:
+def stat(*, job_id: Optional[str], id_option: Optional[str], events: bool, as_json: bool) -> None:
     """Show everything that is recorded of a job."""
     from cloudq.client.stat import load_members, render_members
 
     config = load_config()
     bundles = open_bundles(config)
     found_id = find_id(bundles, config, one_id(job_id, id_option))
+    if events:
+        _print_events(bundles, found_id, as_json=as_json)
+        return
     members = load_members(bundles, found_id, for_programs=as_json)
     if as_json:
         print_json(members)
     else:
-        click.echo(render_members(members))
+        click.echo(render_members(members, local=on_terminal()))
+
+
+def _print_events(bundles: Bundles, job_id: str, *, as_json: bool) -> None:
+    from cloudq.client.events import event_members, events_of, render_events
+
+    found = events_of(bundles.load(job_id).job)
+    if as_json:
+        print_json(event_members(found))
+    else:
+        click.echo(render_events(found, width=terminal_width(), local=on_terminal()))
+
+
+@click.command()
+@id_options
+@common_options
+def why(*, job_id: Optional[str], id_option: Optional[str]) -> None:
+    """Say in words why a job waits, or how it ended and whose fault that was."""
+    from cloudq.client.why import explain
+
+    config = load_config()
+    bundles = open_bundles(config)
+    job = bundles.load(find_id(bundles, config, one_id(job_id, id_option))).job
+    for line in explain(bundles, job, now=present()):
+        click.echo(line)
+
+
+@click.command()
+@json_option
+@common_options
+def systems(*, as_json: bool) -> None:
+    """Show the systems: their agents, what they accept, how much they have to do."""
+    from cloudq.client.overview import load_systems, render_systems, system_members
+    from cloudq.client.recollection import remember_systems
+
+    config = load_config()
+    now = present()
+    views, unclaimed = load_systems(open_bundles(config))
+    remember_systems(config, [view.presence for view in views])
+    if as_json:
+        print_json([system_members(view, now=now) for view in views])
+    else:
+        click.echo(coloured(render_systems(views, unclaimed, now=now, width=terminal_width())))
 
 
 @click.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 from cloudq.config import ClientConfig
 from cloudq.errors import NoSuchJobError
 from cloudq.job import Job, is_job_id
+from cloudq.presence import Presence
 
 LAST = "@last"
 """Stands for the job that was submitted last from this computer."""
@@ -80,6 +81,14 @@ def recall_jobs(config: ClientConfig) -> list[RememberedJob]:
         if is_job_id(job_id):
             jobs.append(RememberedJob(job_id, name, state))
     return jobs
+
+
+def remember_systems(config: ClientConfig, presences: Iterable[Presence]) -> None:
+    """Remember what systems published."""
+    from cloudq.presence import render_presence
+
+    for presence in presences:
+        keep(cache_folder(config) / f"{presence.system.lower()}.json", render_presence(presence))
 
 
 def recall_systems(config: ClientConfig) -> list[str]:

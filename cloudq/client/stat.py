@@ -32,15 +32,21 @@ def load_members(bundles: Bundles, job_id: str, *, for_programs: bool = False) -
     return parse_members(data, job_id)
 
 
-def render_members(members: Mapping[str, object]) -> str:
-    """Write a line per member: the name padded to the longest, two blanks, the value."""
+def render_members(members: Mapping[str, object], *, local: bool = False) -> str:
+    """Write a line per member: the name padded to the longest, two blanks, the value.
+
+    Args:
+        local: Times as the clocks here show them.
+    """
     names = {member: visible(member) for member in members}
     width = max(map(len, names.values()), default=0)
-    return "\n".join(f"{names[member]:<{width}}  {_shown(member, members[member])}" for member in members)
+    return "\n".join(
+        f"{names[member]:<{width}}  {_shown(member, members[member], local)}" for member in members
+    )
 
 
-def _shown(member: str, value: object) -> str:
+def _shown(member: str, value: object, local: bool) -> str:
     if is_time_member(member):
         with contextlib.suppress(ValueError):
-            return shown_time(parse_time(value))
+            return shown_time(parse_time(value), local=local)
     return visible(value.rstrip("\n") if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
