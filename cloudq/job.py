@@ -245,10 +245,3 @@ class Job:
     def tag(self) -> str:
         """The name by which a scheduler can be asked whether it has this attempt of the job."""
         return tag_of(self.id, self.attempt)
-
-    @property
-    def log_suffixes(self) -> tuple[str, ...]:
-        """What follows `stdout` and `stderr` in the names of its logs: nothing, or `.TASK`."""
-        if self.array_range is None:
-            return ("",)
-        return tuple(f".{task_id}" for task_id in self.array_range.task_ids())

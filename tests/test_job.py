@@ -106,9 +106,3 @@ def test_four_states_are_final() -> None:
 
 def test_the_tag_names_job_and_attempt() -> None:
     assert Job("a1", "job.sh", JobKind.META, attempt=2).tag == "cq-a1-2"
-
-
-def test_an_array_job_has_a_log_for_each_task() -> None:
-    assert Job("a1", "job.sh", JobKind.META).log_suffixes == ("",)
-    array = Job("a1", "job.sh", JobKind.META, array_range=ArrayRange.parse("1-5:2"))
-    assert array.log_suffixes == (".1", ".3", ".5")

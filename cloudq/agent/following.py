@@ -40,6 +40,7 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
             raise
     if statuses is None:
         return
+    statuses = {i: status for i, status in statuses.items() if status.tag in ("", active.job.tag)}
     observe(place, active, statuses)
     evidence = Evidence(
         statuses=statuses,

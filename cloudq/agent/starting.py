@@ -110,9 +110,9 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
     _write_durably(submitting, place.now().isoformat())
     try:
         command, native_id = place.queue.submit(submission)
-    except InputError:
+    except InputError as error:
         submitting.unlink()
-        raise
+        raise _explained(job, error) from error
     except (CommandTimeoutError, SchedulerOutputError) as error:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
@@ -194,6 +194,14 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         project=project,
     )
     return submission, job
+
+
+def _explained(job: Job, error: InputError) -> InputError:
+    """Say where a refused list of tasks comes from, if it is not what the user asked for."""
+    left = _remaining(job)
+    if left == job.array_range:
+        return error
+    return InputError(f"not all tasks of {job.array_range} are to run (after_corr), only {left}: {error}")
 
 
 def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> tuple[bytes, str]:

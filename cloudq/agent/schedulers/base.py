@@ -46,6 +46,8 @@ class NativeStatus:
         started, finished: When, as the scheduler knows it (aware).
         settles_after: How long a final state must stand before it is believed, because the scheduler
             may yet requeue the job (a failed node); zero for states that are final at once.
+        tag: The tag of the job that this is about, where the answer has it; the scheduler may have used
+            the native id before, or use it again.
         cancel_needed: It has failed, but the scheduler keeps it in a state of error, from which it would
             start again if somebody cleared that: it must be cancelled (Grid Engine's `Eqw`).
     """
@@ -58,6 +60,7 @@ class NativeStatus:
     finished: Optional[datetime] = None
     settles_after: timedelta = timedelta(0)
     cancel_needed: bool = False
+    tag: str = ""
 
 
 TaskStatuses = Mapping[Optional[int], NativeStatus]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Optional
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from cloudq.errors import InputError, SchedulerOutputError
 from cloudq.job import ArrayRange
 
 _SEPARATOR = re.compile(r"^=+$", re.MULTILINE)
-_TAGGED_NAME = re.compile(r".*\.cq-[A-Za-z0-9._-]+-[0-9]+\Z")
+_TAGGED_NAME = re.compile(r".*\.(cq-[A-Za-z0-9._-]+-[0-9]+)\Z")
 _FAILED = re.compile(r"([0-9]+)\s*(?::\s*(.*))?\Z")
 _NOBODY = frozenset({"", "none", "undefined"})
 
@@ -47,16 +48,18 @@ def parse_queue(output: str) -> Snapshot:
 def parse_accounts(output: str) -> Snapshot:
     """Read `qacct -j`; the last record of a task tells of its last try.
 
-    Numbers are used again after some time. Records without the name that CloudQ gives its jobs are
-    those of others.
+    Numbers are used again after some time, and at once after a crash of the qmaster. Records without the
+    name that CloudQ gives its jobs are those of others; the others say by their tag whose they are.
 
     Raises:
         SchedulerOutputError: A record has another form.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
     for record in _records(output):
-        if _TAGGED_NAME.match(record.name):
-            snapshot.setdefault(record.native_id, {})[record.task_id] = record_status(record)
+        name = _TAGGED_NAME.match(record.name)
+        if name:
+            status = replace(record_status(record), tag=name[1])
+            snapshot.setdefault(record.native_id, {})[record.task_id] = status
     return snapshot
 
 

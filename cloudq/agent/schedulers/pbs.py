@@ -23,6 +23,9 @@ if it knows one of them. Without, qstat after 23.06 shows the first job only
 (https://github.com/openpbs/openpbs/issues/2672)."""
 
 _TASK_INDEX = ".^array_index^"
+# check_job_name in ck_job_name.c of OpenPBS; versions before 20 take no dot.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]{0,99}\Z")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_+-]")
 _ARRAY_OPTION = re.compile(r"-J")
 _ARRAY_LINE = re.compile(r"^[ \t]*#PBS[ \t]+(?:.*[ \t])?-J", re.MULTILINE)
 _UNKNOWN = re.compile(r"^q(?:stat|del): (?:Unknown Job Id|.*Job has finished)", re.MULTILINE)
@@ -57,7 +60,11 @@ class Pbs:
 
         With `-k oed` the logs grow in place (qsub(1B)), if the node can write there; else they come at
         the end. There is no option for the tag: `-v` on the command line would switch off the `-v` of
-        the script, and `-N` its name. The working directory, which PBS notes, stands for it.
+        the script, and `-N` its name. The working directory, which PBS notes, stands for it. A name is
+        given only where qsub would refuse the one that it makes of the script's file name.
+
+        With `-f` qsub leaves no process behind that submits for the next ones: an answer that this one
+        owes could not be told from a refusal.
 
         Raises:
             InputError: PBS cannot number the tasks so. Or options or script make an array job of it, of
@@ -69,6 +76,8 @@ class Pbs:
         suffix = _TASK_INDEX if array else ""
         return [
             "qsub",
+            "-f",
+            *_name_option(submission),
             *submission.options,
             *(["-J", array_option(array)] if array else []),
             *("-k", "oed"),
@@ -129,6 +138,14 @@ class Pbs:
         reached. A limit on a resource is final: the job may be too large for ever.
         """
         return bool(_TEMPORARY.search(stderr.lower()))
+
+
+def _name_option(submission: Submission) -> list[str]:
+    """Name a job whose script's file name is no name for PBS; it would refuse blanks, quotes, umlauts."""
+    if _NAME.match(submission.script.name):
+        return []
+    name = _NOT_IN_NAMES.sub("_", submission.script.name)[:90]
+    return ["-N", name if name[0].isalpha() else f"job_{name}"]
 
 
 def array_option(array_range: ArrayRange) -> str:

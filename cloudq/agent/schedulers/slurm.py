@@ -11,6 +11,9 @@ from typing import Optional
 from cloudq.agent.schedulers.base import Snapshot, Submission
 from cloudq.agent.schedulers.slurm_parse import (
     ACCOUNT_FORMAT,
+    CLUSTER_ACCOUNT_FORMAT,
+    CLUSTER_QUEUE_FORMAT,
+    CLUSTERS_POLL_FORMAT,
     FIND_ACCOUNT_FORMAT,
     FIND_QUEUE_FORMAT,
     POLL_FORMAT,
@@ -31,10 +34,11 @@ FIND_WINDOW = "now-30days"
 
 _WITH_EXIT_STATUS = "FAILED,OUT_OF_MEMORY"
 
+_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*(\S+)", re.MULTILINE)
 _ACCOUNTING_TYPE = re.compile(r"^AccountingStorageType\s*=\s*(\S+)", re.MULTILINE)
 _ARRAY_OPTION = re.compile(r"-a|--array\b")
 _ARRAY_LINE = re.compile(r"^#SBATCH[ \t]+(?:.*[ \t])?(?:-a|--array\b)", re.MULTILINE)
-_SUBMITTED = re.compile(r"(\d+)(?:;\S+)?\Z")
+_SUBMITTED = re.compile(r"(\d+)(?:;(\S+))?\Z")
 
 # Both commands obey the user's environment: SLURM_BITSTR_LEN cuts lists of tasks after 64 characters
 # unless it is 0, and SLURM_TIME_FORMAT gives times another form.
@@ -62,12 +66,17 @@ _TEMPORARY = (
 class Slurm:
     """Slurm, 20.11 or later.
 
+    The native id of a job on another cluster (`sbatch -M`) is `ID;CLUSTER`. In a federation ids are
+    unique, and `--federation` lets the commands look wherever a job has gone; elsewhere it does nothing.
+
     Attributes:
+        cluster: The name of the cluster that the commands speak to; empty if it is not known.
         accounting: Whether the site keeps accounts in a database, so that sacct can tell how a job
             ended long after the controller has forgotten it (MinJobAge, usually 300 s).
     """
 
     accounting: bool = False
+    cluster: str = ""
 
     @property
     def name(self) -> str:
@@ -79,7 +88,7 @@ class Slurm:
         return ["scontrol", "show", "config"]
 
     def probed(self, output: str) -> Slurm:
-        """Look whether the site keeps accounts.
+        """Look whether the site keeps accounts, and what the cluster is called.
 
         Raises:
             SchedulerOutputError: The answer does not say so.
@@ -87,10 +96,16 @@ class Slurm:
         match = _ACCOUNTING_TYPE.search(output)
         if not match:
             raise SchedulerOutputError("scontrol show config: expected a line AccountingStorageType")
-        return replace(self, accounting=match[1].endswith("slurmdbd"))
+        name = _CLUSTER_NAME.search(output)
+        return replace(
+            self, accounting=match[1].endswith("slurmdbd"), cluster=name[1] if name else self.cluster
+        )
 
     def submit_command(self, submission: Submission) -> list[str]:
         """Submit; CloudQ's options come after the user's, and all of them win over `#SBATCH` lines.
+
+        sbatch also takes `#PBS` and `#BSUB` lines for options, and looks for them in the whole script: of
+        a meta script that is text in its body, such as a here-document.
 
         Raises:
             InputError: The path of a log has a backslash, with which sbatch expands no `%a`. Or options
@@ -103,6 +118,7 @@ class Slurm:
         return [
             "sbatch",
             "--parsable",
+            *([] if submission.text else ["--ignore-pbs"]),
             *submission.options,
             f"--comment={submission.tag}",
             f"--chdir={submission.work_dir}",
@@ -113,7 +129,7 @@ class Slurm:
         ]
 
     def parse_submit(self, output: str) -> str:
-        """Read `123`, or `123;cluster` where the site has several; a site's plugin may print lines before.
+        """Read `123`, or `123;cluster` of a job with `-M`; a site's plugin may print lines before.
 
         Raises:
             SchedulerOutputError: The last line has another form.
@@ -123,20 +139,25 @@ class Slurm:
         match = _SUBMITTED.match(last)
         if not match:
             raise SchedulerOutputError(f"sbatch: expected a job id, got {output.strip()!r}")
-        return match[1]
+        return match[1] if match[2] in (None, self.cluster) else match[0]
 
     def poll_command(self, native_ids: Sequence[str]) -> list[str]:
         """Ask squeue for the user's own jobs, one line per task.
 
         With `--me` the controller sends this user's jobs only, not all of the cluster. `-t all`
         overrules SQUEUE_STATES, and any list of states that leaves out SPECIAL_EXIT and STOPPED.
+        If a job is on another cluster, all of those are asked at once; their ids are not unique.
         """
+        others = sorted({cluster for cluster in map(_cluster, native_ids) if cluster})
+        if others:
+            clusters = ",".join(filter(None, [self.cluster, *others]))
+            return ["squeue", "-h", "-r", "-t", "all", "--me", "-M", clusters, "-O", CLUSTERS_POLL_FORMAT]
         ids = ["-j", ",".join(native_ids)] if 0 < len(native_ids) <= IDS_PER_COMMAND else []
-        return ["squeue", "-h", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
+        return ["squeue", "--federation", "-h", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
 
     def parse_poll(self, output: str) -> Snapshot:
         """Read which jobs are not in a final state. Raises SchedulerOutputError."""
-        return parse_queue(output)
+        return self._named(parse_queue(output))
 
     def detail_commands(self, native_ids: Sequence[str]) -> list[list[str]]:
         """Ask squeue, which remembers ended jobs for MinJobAge, and then sacct where there are accounts.
@@ -144,40 +165,61 @@ class Slurm:
         The accounts know more, but not the exit status of what failed: 128 and more are stored without
         the 128 (measured with 22.05). Hence there squeue is asked first, about failed jobs only.
         """
-        chunks = [",".join(chunk) for chunk in _chunks(native_ids)]
-        states = _WITH_EXIT_STATUS if self.accounting else "all"
-        queue = [[*_PLAIN, "squeue", "-h", "-r", "-t", states, "-j", i, "-O", QUEUE_FORMAT] for i in chunks]
-        account = [
-            [*_PLAIN, "sacct", "-X", "-P", "-n", "-j", i, f"--format={ACCOUNT_FORMAT}"] for i in chunks
+        by_cluster: dict[str, list[str]] = {}
+        for native_id in native_ids:
+            by_cluster.setdefault(_cluster(native_id), []).append(native_id.partition(";")[0])
+        return [
+            command
+            for cluster, ids in by_cluster.items()
+            for command in self._cluster_details(cluster, [",".join(chunk) for chunk in _chunks(ids)])
         ]
+
+    def _cluster_details(self, cluster: str, chunks: Sequence[str]) -> list[list[str]]:
+        where = ["-M", cluster] if cluster else ["--federation"]
+        states = _WITH_EXIT_STATUS if self.accounting else "all"
+        queue_format = CLUSTER_QUEUE_FORMAT if cluster else QUEUE_FORMAT
+        account_format = CLUSTER_ACCOUNT_FORMAT if cluster else ACCOUNT_FORMAT
+        squeue = [*_PLAIN, "squeue", *where, "-h", "-r", "-t", states]
+        sacct = [*_PLAIN, "sacct", *where, "-X", "-P", "-n"]
+        queue = [[*squeue, "-j", ids, "-O", queue_format] for ids in chunks]
+        account = [[*sacct, "-j", ids, f"--format={account_format}"] for ids in chunks]
         return [*queue, *account] if self.accounting else queue
 
     def parse_detail(self, output: str) -> Snapshot:
         """Read how jobs ended, or that they have not. Raises SchedulerOutputError."""
         if self.accounting and not is_queue_detail(output):
-            return parse_account(output)
-        return parse_queue_detail(output)
+            return self._named(parse_account(output))
+        return self._named(parse_queue_detail(output))
 
     def find_commands(self, tag: str, work_dir: Path) -> list[list[str]]:  # noqa: ARG002
         """Ask for all jobs of the user, as neither command can select by comment; `parse_find` does.
 
-        squeue tells of jobs that the controller remembers, sacct of older ones.
+        squeue tells of jobs that the controller remembers, sacct of older ones and of all clusters.
         """
         queue = ["squeue", "-h", "-t", "all", "--me", "-o", FIND_QUEUE_FORMAT]
-        account = ["sacct", "-X", "-P", "-n", "-S", FIND_WINDOW, f"--format={FIND_ACCOUNT_FORMAT}"]
+        account = ["sacct", "-L", "-X", "-P", "-n", "-S", FIND_WINDOW, f"--format={FIND_ACCOUNT_FORMAT}"]
         return [queue, account] if self.accounting else [queue]
 
     def parse_find(self, output: str, tag: str, work_dir: Path) -> Optional[str]:
         """Return the job whose comment is the tag. Raises SchedulerOutputError."""
-        return parse_found(output, tag, str(work_dir))
+        found = parse_found(output, tag, str(work_dir))
+        return found and self._own_name(found)
 
     def cancel_command(self, native_id: str) -> list[str]:
         """Cancel a job with all its tasks; of a job that has ended scancel says nothing."""
-        return ["scancel", native_id]
+        number, _, cluster = native_id.partition(";")
+        return ["scancel", *(["-M", cluster] if cluster else []), number]
 
     def is_unknown_job(self, stderr: str) -> bool:
         """Tell whether the controller does not know the id (any more)."""
         return "Invalid job id specified" in stderr
+
+    def _named(self, snapshot: Snapshot) -> Snapshot:
+        return {self._own_name(native_id): tasks for native_id, tasks in snapshot.items()}
+
+    def _own_name(self, native_id: str) -> str:
+        """Leave out the cluster if it is our own."""
+        return native_id.removesuffix(f";{self.cluster}") if self.cluster else native_id
 
     def is_temporary(self, stderr: str) -> bool:
         """Tell whether a refused submission may succeed later.
@@ -195,6 +237,11 @@ def _pattern(path: Path) -> str:
     if "\\" in str(path):
         raise InputError(f"{path}: Slurm cannot write logs to a path with a backslash")
     return str(path).replace("%", "%%")
+
+
+def _cluster(native_id: str) -> str:
+    """Return the other cluster that a job is on; an empty text if it is on ours."""
+    return native_id.partition(";")[2]
 
 
 def _chunks(native_ids: Sequence[str]) -> list[Sequence[str]]:

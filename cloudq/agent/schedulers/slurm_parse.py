@@ -24,13 +24,24 @@ ACCOUNT_FORMAT = "JobID,State,ExitCode,Start,End,Timelimit,NodeList,Reason"
 """For `sacct -P`, which puts `|` between the fields."""
 
 FIND_QUEUE_FORMAT = "%F|%k|%Z"
-FIND_ACCOUNT_FORMAT = "JobID,Comment,WorkDir"
-"""The same three fields from squeue and sacct: id, comment, working directory."""
+FIND_ACCOUNT_FORMAT = "Cluster,JobID,Comment,WorkDir"
+"""The same three fields from squeue and sacct (id, comment, working directory), here after the cluster."""
+
+CLUSTERS_POLL_FORMAT = "Cluster:|,ArrayJobID:|,ArrayTaskID:|,State:|,StartTime:|,Reason:"
+"""POLL_FORMAT with the cluster before it, for `squeue -O`: `-o` has no letter for that."""
+
+CLUSTER_QUEUE_FORMAT = f"Cluster:|,{QUEUE_FORMAT}"
+CLUSTER_ACCOUNT_FORMAT = f"Cluster,{ACCOUNT_FORMAT}"
+"""The formats for details with the cluster before them."""
 
 _NO_TASK = "N/A"
+# The copy of a job that another cluster of the federation has taken; there it goes on.
+_SIBLING = "REVOKED"
 _ACCOUNT_ID = re.compile(r"(\d+)(?:_(\d+)|_\[(.+)\]|\+0)?\Z")
-_QUEUE_LINE = re.compile(r"\s*\d+\|\s*(?:N/A|\d+)\s*\|")
+_QUEUE_LINE = re.compile(r"\s*\d+\s*\|\s*(?:N/A|\d+)\s*\|")
 _EXIT_CODE = re.compile(r"(\d+)(?::(\d+))?\Z")
+# What is not a number, and stands before a job id.
+_CLUSTER = re.compile(r"(?!\d+\s*\|)\s*([\w.-]+)\s*\|(?=\s*\d)")
 _FOUND = re.compile(r"(\d+)[^|]*\|(.*)\Z")
 _NO_COMMENT = ("(null)", "")
 
@@ -42,7 +53,7 @@ def parse_queue(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for native_id, task, word, started, reason in _records(output, 5):
+    for cluster, (native_id, task, word, started, reason) in _records(output, 5):
         state = live_state(word)
         if state is NativeState.QUEUED:
             status = NativeStatus(state, reason=reason_text(reason))
@@ -50,13 +61,13 @@ def parse_queue(output: str) -> Snapshot:
             status = NativeStatus(state, started=parse_time(started))
         else:
             continue
-        snapshot.setdefault(native_id, {})[_task_id(task)] = status
+        snapshot.setdefault(native_id + cluster, {})[_task_id(task)] = status
     return snapshot
 
 
 def is_queue_detail(output: str) -> bool:
     """Tell an answer in QUEUE_FORMAT, where the task follows the job, from one in ACCOUNT_FORMAT."""
-    return _QUEUE_LINE.match(output) is not None
+    return _QUEUE_LINE.match(_CLUSTER.sub("", output, count=1)) is not None
 
 
 def parse_queue_detail(output: str) -> Snapshot:
@@ -66,12 +77,13 @@ def parse_queue_detail(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for native_id, task, state, code, started, finished, limit, requeue, nodes, reason in _records(
-        output, 10
-    ):
+    for cluster, fields in _records(output, 10):
+        native_id, task, state, code, started, finished, limit, requeue, nodes, reason = fields
+        if state == _SIBLING:
+            continue
         exit_code, signal = _wait_status(code)
         row = Row(state, exit_code, signal, started, finished, limit, nodes, reason, requeues=requeue != "0")
-        snapshot.setdefault(native_id, {})[_task_id(task)] = row_status(row)
+        snapshot.setdefault(native_id + cluster, {})[_task_id(task)] = row_status(row)
     return snapshot
 
 
@@ -84,7 +96,9 @@ def parse_account(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for job, state, code, started, finished, limit, nodes, reason in _records(output, 8):
+    for cluster, (job, state, code, started, finished, limit, nodes, reason) in _records(output, 8):
+        if state == _SIBLING:
+            continue
         if "+" in job and not job.endswith("+0"):
             continue  # a further component of a heterogeneous job: the first one speaks for it
         # A job that started before sacct had heard of it stays PENDING there for seconds, but has a start.
@@ -92,14 +106,14 @@ def parse_account(output: str) -> Snapshot:
         exit_code, signal = _exit_code(code)
         status = row_status(Row(word, exit_code, signal, started, finished, limit, nodes, reason))
         native_id, task_ids = _account_ids(job)
-        tasks = snapshot.setdefault(native_id, {})
+        tasks = snapshot.setdefault(native_id + cluster, {})
         # The row of what is left of an array may lag behind those of tasks that have started.
         tasks.update({task_id: status for task_id in task_ids if len(task_ids) == 1 or task_id not in tasks})
     return snapshot
 
 
 def parse_found(output: str, tag: str, work_dir: str) -> Optional[str]:
-    """Return the id of the newest job whose comment is the tag.
+    """Return the id of the newest job whose comment is the tag, with its cluster if that is told.
 
     Where the comment is not stored (AccountingStoreFlags without job_comment) the working
     directory decides. A line that goes on after a line break in a comment is passed over.
@@ -107,13 +121,17 @@ def parse_found(output: str, tag: str, work_dir: str) -> Optional[str]:
     Raises:
         SchedulerOutputError: The answer does not begin with a line of the right form.
     """
-    lines = _lines(output)
+    clusters, lines = zip(*map(_split_cluster, _lines(output))) if output.strip() else ((), ())
     if lines and not _FOUND.match(lines[0]):
         raise SchedulerOutputError(f"Slurm: expected ID|COMMENT|DIRECTORY, got {lines[0]!r}")
     untagged = {f"{comment}|{work_dir}" for comment in _NO_COMMENT}
-    matches = filter(None, map(_FOUND.match, lines))
-    found = [int(match[1]) for match in matches if match[2].startswith(f"{tag}|") or match[2] in untagged]
-    return str(max(found)) if found else None
+    matches = ((cluster, _FOUND.match(line)) for cluster, line in zip(clusters, lines))
+    found = [
+        (int(match[1]), cluster)
+        for cluster, match in matches
+        if match and (match[2].startswith(f"{tag}|") or match[2] in untagged)
+    ]
+    return "{}{}".format(*max(found)) if found else None
 
 
 def _lines(output: str) -> list[str]:
@@ -122,13 +140,21 @@ def _lines(output: str) -> list[str]:
     return [line for line in output.split("\n") if line.strip()]
 
 
-def _records(output: str, count: int) -> Iterator[list[str]]:
-    """Split each line into so many fields; only the last may contain the separator."""
-    for line in _lines(output):
+def _records(output: str, count: int) -> Iterator[tuple[str, list[str]]]:
+    """Split each line into `;CLUSTER`, or nothing, and so many fields.
+
+    Only the last field may contain the separator.
+    """
+    for cluster, line in map(_split_cluster, _lines(output)):
         fields = [field.strip() for field in line.split("|", count - 1)]
         if len(fields) != count or not fields[0][:1].isdigit():
             raise SchedulerOutputError(f"Slurm: expected {count} fields after a job id, got {line!r}")
-        yield fields
+        yield cluster, fields
+
+
+def _split_cluster(line: str) -> tuple[str, str]:
+    match = _CLUSTER.match(line)
+    return (f";{match[1]}", line[match.end() :]) if match else ("", line)
 
 
 def _task_id(text: str) -> Optional[int]:

@@ -197,10 +197,6 @@ def _cancelled(row: Row) -> NativeStatus:
     return _ended(row, NativeState.CANCELLED, "dependency never satisfied" if never else "")
 
 
-def _revoked(row: Row) -> NativeStatus:
-    return _ended(row, NativeState.CANCELLED, "another cluster of the federation has taken it")
-
-
 def _node_failed(row: Row) -> NativeStatus:
     return _unsettled(row, f"{_node(row.nodes)} failed")
 
@@ -263,6 +259,6 @@ _FINAL: dict[str, Callable[[Row], NativeStatus]] = {
     "NODE_FAIL": _node_failed,
     "OUT_OF_MEMORY": _out_of_memory,
     "PREEMPTED": _preempted,
-    "REVOKED": _revoked,
+    "REVOKED": _cancelled,  # never asked for: the parsers leave such rows out
     "TIMEOUT": _timed_out,
 }

@@ -27,6 +27,7 @@ SUBMISSION = Submission(
 def test_a_job_is_submitted_with_logs_that_grow_in_place() -> None:
     assert Pbs().submit_command(SUBMISSION) == [
         "qsub",
+        "-f",
         *("-k", "oed"),
         *("-o", "/home/u/w/0123456789ab/stdout"),
         *("-e", "/home/u/w/0123456789ab/stderr"),
@@ -36,13 +37,28 @@ def test_a_job_is_submitted_with_logs_that_grow_in_place() -> None:
 
 def test_options_of_the_user_come_before_those_of_cloudq_so_that_these_win() -> None:
     command = Pbs().submit_command(replace(SUBMISSION, options=("-o", "x", "-q", "main")))
-    assert command[1:5] == ["-o", "x", "-q", "main"]
-    assert command.index("/home/u/w/0123456789ab/stdout") > 5
+    assert command[2:6] == ["-o", "x", "-q", "main"]
+    assert command.index("/home/u/w/0123456789ab/stdout") > 6
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [
+        pytest.param("my job's.sh", "my_job_s_sh", id="blank and quote"),
+        pytest.param("jöb.sh", "j_b_sh", id="umlaut"),
+        pytest.param("7.sh", "job_7_sh", id="digit first"),
+        pytest.param("计算.sh", "job____sh", id="no letter of ASCII first"),
+        pytest.param("x" * 300, "x" * 90, id="long"),
+    ],
+)
+def test_a_file_name_that_pbs_takes_for_no_name_is_replaced(file_name: str, name: str) -> None:
+    command = Pbs().submit_command(replace(SUBMISSION, script=WORK_DIR / file_name, options=("-N", "own")))
+    assert command[2:6] == ["-N", name, "-N", "own"]
 
 
 def test_an_array_has_a_range_and_logs_with_the_task_id() -> None:
     command = Pbs().submit_command(replace(SUBMISSION, array_range=ArrayRange.parse("1-9:4%2")))
-    assert command[1:3] == ["-J", "1-9:4%2"]
+    assert command[2:4] == ["-J", "1-9:4%2"]
     assert f"{WORK_DIR}/stdout.^array_index^" in command
     assert f"{WORK_DIR}/stderr.^array_index^" in command
 

@@ -28,6 +28,7 @@ def test_a_job_is_submitted_with_its_tag_directory_and_logs() -> None:
     assert Slurm().submit_command(SUBMISSION) == [
         "sbatch",
         "--parsable",
+        "--ignore-pbs",
         "--comment=cq-0123456789ab-1",
         "--chdir=/home/u/w/0123456789ab",
         "--output=/home/u/w/0123456789ab/stdout",
@@ -38,8 +39,13 @@ def test_a_job_is_submitted_with_its_tag_directory_and_logs() -> None:
 
 def test_options_of_the_user_come_before_those_of_cloudq_so_that_these_win() -> None:
     command = Slurm().submit_command(replace(SUBMISSION, options=("--output=x", "-p", "main")))
-    assert command[2:5] == ["--output=x", "-p", "main"]
-    assert "--output=/home/u/w/0123456789ab/stdout" in command[5:]
+    assert command[3:6] == ["--output=x", "-p", "main"]
+    assert "--output=/home/u/w/0123456789ab/stdout" in command[6:]
+
+
+def test_lines_for_pbs_count_in_local_scripts_as_without_cloudq() -> None:
+    command = Slurm().submit_command(replace(SUBMISSION, text="#!/bin/sh\n#PBS -l nodes=1\n"))
+    assert "--ignore-pbs" not in command
 
 
 def test_an_array_has_a_range_and_logs_with_the_whole_task_id() -> None:
@@ -64,12 +70,54 @@ def test_a_log_path_with_a_backslash_is_refused() -> None:
     [
         pytest.param(slurm_sample("sbatch-parsable.stdout"), "1", id="a job"),
         pytest.param(slurm_sample("sbatch-parsable-array.stdout"), "3", id="an array"),
-        pytest.param("123;cluster2\n", "123", id="one of several clusters"),
+        pytest.param("123;cluster2\n", "123;cluster2", id="another cluster"),
+        pytest.param("123;here\n", "123", id="our own cluster"),
         pytest.param("Your balance: 10\n123\n", "123", id="after a line of a plugin"),
     ],
 )
 def test_sbatch_tells_the_native_id(output: str, native_id: str) -> None:
-    assert Slurm().parse_submit(output) == native_id
+    assert Slurm(cluster="here").parse_submit(output) == native_id
+
+
+def test_jobs_on_other_clusters_are_asked_about_there() -> None:
+    slurm = Slurm(accounting=True, cluster="here")
+    poll = slurm.poll_command(["7", "8;there"])
+    assert poll[poll.index("-M") + 1] == "here,there"
+    assert "-j" not in poll
+    own_queue, own_accounts, queue, accounts = slurm.detail_commands(["7", "8;there"])
+    assert "--federation" in own_queue
+    assert "--federation" in own_accounts
+    for command in (queue, accounts):
+        assert command[command.index("-M") + 1] == "there"
+        assert command[command.index("-j") + 1] == "8"
+    assert slurm.cancel_command("8;there") == ["scancel", "-M", "there", "8"]
+
+
+def test_jobs_of_one_number_on_two_clusters_are_kept_apart() -> None:
+    slurm = Slurm(accounting=True, cluster="here")
+    poll = "here|8|N/A|PENDING|N/A|Resources\n\nthere|8|N/A|RUNNING|N/A|None\n"
+    assert {i: tasks[None].state.value for i, tasks in slurm.parse_poll(poll).items()} == {
+        "8": "queued",
+        "8;there": "running",
+    }
+    queue = "there|8|3|FAILED|768|Unknown|Unknown|1:00|1|n1|NonZeroExitCode\n"
+    assert slurm.parse_detail(queue)["8;there"][3].exit_code == 3
+    accounts = "there|8_[1-2]|CANCELLED by 7|0:0|Unknown|Unknown|1:00|n1|None\n"
+    assert set(slurm.parse_detail(accounts)["8;there"]) == {1, 2}
+
+
+def test_a_job_is_found_on_the_cluster_that_has_it() -> None:
+    slurm, found = Slurm(accounting=True, cluster="here"), "there|7|cq-a-1|/w\nhere|9|cq-b-1|/w2\n"
+    assert slurm.parse_find(found, "cq-a-1", Path("/w")) == "7;there"
+    assert slurm.parse_find(found, "cq-b-1", Path("/w")) == "9"
+    assert slurm.parse_find(found, "cq-c-1", Path("/w3")) is None
+
+
+def test_a_copy_that_another_cluster_of_the_federation_has_taken_tells_nothing() -> None:
+    row = "67108865|REVOKED|0:0|Unknown|Unknown|1:00|n1|None\n"
+    assert Slurm(accounting=True).parse_detail(row) == {}
+    row = "67108865|N/A|REVOKED|0|Unknown|Unknown|1:00|1|n1|None\n"
+    assert Slurm(accounting=True).parse_detail(row) == {}
 
 
 @pytest.mark.parametrize("output", ["", "\n", slurm_sample("sbatch-plain.stdout"), "12x\n"])
@@ -81,8 +129,8 @@ def test_an_answer_of_sbatch_without_an_id_is_an_error(output: str) -> None:
 def test_the_configuration_tells_whether_there_is_accounting() -> None:
     config = slurm_sample("scontrol-show-config.stdout")
     without = config.replace("accounting_storage/slurmdbd", "accounting_storage/none")
-    assert Slurm().probed(config) == Slurm(accounting=True)
-    assert Slurm(accounting=True).probed(without) == Slurm(accounting=False)
+    assert Slurm().probed(config) == Slurm(accounting=True, cluster="testbed")
+    assert not Slurm(accounting=True).probed(without).accounting
 
 
 def test_a_configuration_that_does_not_tell_is_an_error() -> None:

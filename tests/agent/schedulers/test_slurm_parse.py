@@ -229,11 +229,6 @@ def test_the_exceeded_walltime_is_told_in_hours(time_limit: str, text: str) -> N
         pytest.param(
             "BOOT_FAIL|0:0", NativeStatus(FAILED, reason="boot of a node of n[1-2] failed"), id="boot"
         ),
-        pytest.param(
-            "REVOKED|0:0",
-            NativeStatus(CANCELLED, reason="another cluster of the federation has taken it"),
-            id="revoked",
-        ),
     ],
 )
 def test_states_that_are_rare_are_told_in_words(row: str, expected: NativeStatus) -> None:
