@@ -16,9 +16,11 @@ from typing import NoReturn, Optional
 from tests.pbs.answers import is_finished, job_entries, render, sample
 from tests.pbs.state import State, Submitted
 
+_ROOT = Path(__file__).resolve().parents[2]
 _QSUB_OPTIONS = "a:A:c:C:e:fhIj:J:k:l:m:M:N:o:p:q:r:R:S:u:v:VW:XzP:"
 _QUEUES = ("workq", "rt_HF")
 _WALLTIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+)\Z")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]{0,229}\Z")
 _ARRAY = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?\Z")
 
 
@@ -132,6 +134,8 @@ def _submitted(number: int, given: dict[str, str], script: str, arguments: Seque
         _fail(2, sample("qsub-array-of-one.stderr"))
     resources = dict(word.partition("=")[::2] for word in given.get("-l", "").split(",") if word)
     name = given.get("-N", Path(script).name)
+    if not _NAME.match(name):
+        _fail(2, "qsub: illegal -N value\n")
     suffix = ".^array_index^" if tasks else ""
     return Submitted(
         number=number,
@@ -194,13 +198,17 @@ def _fail(status: int, message: str) -> NoReturn:
     sys.exit(status)
 
 
-def install(folder: Path) -> None:
-    """Put the commands into a folder, as programs."""
-    root = Path(__file__).resolve().parents[2]
+def install(folder: Path, python: str = sys.executable, root: Path = _ROOT) -> None:
+    """Put the commands into a folder, as programs.
+
+    Args:
+        python: What runs them; it needs no packages.
+        root: Where it finds the packages `tests` and `cloudq`.
+    """
     for name in ("qsub", "qstat", "qdel", "qselect", "pbsnodes"):
         program = folder / name
         program.write_text(
-            f"#!{sys.executable} -S\nimport sys\nsys.path.insert(0, {str(root)!r})\n"
+            f"#!{python} -S\nimport sys\nsys.path.insert(0, {str(root)!r})\n"
             f"from tests.pbs.commands import main\nmain({name!r})\n"
         )
         program.chmod(0o755)

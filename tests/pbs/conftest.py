@@ -70,11 +70,13 @@ class Site:
         agent.recover()
         return agent
 
-    def submit(self, body: str, *, tasks: str = "", options: str = "", local: bool = False) -> Job:
+    def submit(
+        self, body: str, *, tasks: str = "", options: str = "", local: bool = False, name: str = "job.sh"
+    ) -> Job:
         """Put a job into the bucket, as the client does."""
         job = Job(
             new_job_id(),
-            "job.sh",
+            name,
             JobKind.LOCAL if local else JobKind.META,
             run_on="" if local else "here",
             submit_to="here" if local else "",

@@ -50,11 +50,11 @@ def test_a_meta_script_runs_in_its_working_directory(site: Site) -> None:
 def test_a_local_script_starts_at_home_and_knows_its_working_directory(site: Site) -> None:
     site.new_agent()
     job = site.submit(
-        "#PBS -N 'my job' -o elsewhere\npwd; echo $PBS_JOBNAME\ncd $PBS_O_WORKDIR; pwd", local=True
+        "#PBS -N 'my_job' -o elsewhere\npwd; echo $PBS_JOBNAME\ncd $PBS_O_WORKDIR; pwd", local=True
     )
     site.ended(job)
     home = site.folder.parent / "home"
-    assert log(site, job) == f"{home}\nmy job\n{site.folders.work_dir(job.id)}\n"
+    assert log(site, job) == f"{home}\nmy_job\n{site.folders.work_dir(job.id)}\n"
 
 
 ARY_TASK = "echo $ARY_TASK_ID $ARY_TASK_FIRST $ARY_TASK_LAST $ARY_TASK_STEPSIZE"
@@ -210,10 +210,17 @@ def test_a_refused_submission_ends_the_job_with_the_words_of_qsub(site: Site) ->
     assert (job.state, job.error) == (JobState.ERROR, "qsub: Unknown queue")
 
 
+@pytest.mark.parametrize("name", ["it's my jöb.sh", "2 计.sh"])
+@pytest.mark.parametrize("local", [True, False], ids=["local", "meta"])
+def test_a_script_may_have_a_name_that_pbs_takes_for_none(site: Site, name: str, local: bool) -> None:
+    site.new_agent()
+    assert site.ended(site.submit("true", name=name, local=local)).state is JobState.DONE
+
+
 def test_options_of_the_template_are_understood_by_qsub(site: Site) -> None:
     site.new_agent()
-    head = "#$ walltime: 1:00:00\n#$ other_opts: -N 'two words' -P group1 -q rt_HF -l select=2\n"
+    head = "#$ walltime: 1:00:00\n#$ other_opts: -N 'one-word' -P group1 -q rt_HF -l select=2\n"
     site.ended(site.submit(f"{head}true"))
     (job,) = site.server.jobs()
-    assert (job.name, job.project, job.queue) == ("two words", "group1", "rt_HF")
+    assert (job.name, job.project, job.queue) == ("one-word", "group1", "rt_HF")
     assert (job.walltime, job.select, job.keep) == (3600, "2", "oed")

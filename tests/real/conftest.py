@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -47,11 +47,18 @@ def setting(name: str) -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """A user of this host with a home folder of its own, in which CloudQ is installed for everybody."""
+    """A user of this host with a home folder of its own, in which CloudQ is installed for everybody.
+
+    Attributes:
+        settings: Further variables of the environment.
+        commands: A folder whose commands come before those of the system.
+    """
 
     user: str
     home: Path
     programs: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    commands: Optional[Path] = None
 
     def run(
         self,
@@ -91,13 +98,15 @@ class Account:
     @property
     def environment(self) -> Mapping[str, str]:
         """Return what this user's commands see: nothing of ours."""
-        path = f"{self.programs}:/usr/local/bin:/usr/bin:/bin"
+        first = f"{self.commands}:" if self.commands else ""
+        path = f"{first}{self.programs}:/usr/local/bin:/usr/bin:/bin"
         return {
             "HOME": str(self.home),
             "USER": self.user,
             "LOGNAME": self.user,
             "PATH": path,
             "LANG": "C.UTF-8",
+            **self.settings,
         }
 
     def _command(self, argv: Sequence[str]) -> list[str]:
@@ -172,16 +181,16 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture
 def client_account(open_folder: Path, programs: Path, bucket: StoreAddress) -> Account:
     """The person with the laptop."""
-    return _make_account(CLIENT_USER, open_folder, programs)
+    return make_account(CLIENT_USER, open_folder, programs)
 
 
 @pytest.fixture
 def agent_account(open_folder: Path, programs: Path, bucket: StoreAddress) -> Account:
     """The account on the cluster whose jobs Slurm accepts."""
-    return _make_account(AGENT_USER, open_folder, programs)
+    return make_account(AGENT_USER, open_folder, programs)
 
 
-def _make_account(user: str, folder: Path, programs: Path) -> Account:
+def make_account(user: str, folder: Path, programs: Path) -> Account:
     """Give a user (who is made if need be) a new home with credentials for the S3 server."""
     try:
         pwd.getpwnam(user)

@@ -1,91 +1,209 @@
-"""One script, every system: the same meta script, unchanged, gives the same files, logs and states."""
+"""One script, every system: unchanged, it gives the same files, owners, logs and states everywhere.
+
+Grid Engine, Slurm and the queue for hosts without a scheduler are real, and so are Apptainer and Docker.
+PBS is the simulator of tests/pbs, which runs jobs for real.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudq.store import StoreAddress
-from tests.real.conftest import Account
+from tests.pbs.commands import install
+from tests.real.conftest import AGENT_USER, CLIENT_USER, ROOT, Account, make_account
 from tests.real.test_acceptance import Laptop, wait_until
 
-SCRIPT = """#!/bin/bash
+SCRIPT = r"""#!/bin/bash
 #$ project: team
 #$ resource: small
 #$ walltime: 0:05:00
-echo "task $ARY_TASK_ID of $ARY_TASK_FIRST-$ARY_TASK_LAST:$ARY_TASK_STEPSIZE"
-echo "complaint of $ARY_TASK_ID" >&2
-cat data/*.txt > "out $ARY_TASK_ID.txt"
-id -un > "owner-$ARY_TASK_ID"
-test "$ARY_TASK_ID" != 5 || exit 7
-"""
-DEFINITIONS = {
-    "slurm": ("testacct", "-p main"),
-    "gridengine": ("-", "-q all.q"),
-    "local": ("-", "this host"),
+#$ container_img: docker://127.0.0.1:26850/testbed/busybox:1
+#$ -l nosuch=1
+#$ -N native
+#PBS -N native
+#SBATCH --job-name=native
+export MARK="it's \"marked\" \$5 é"
+cq_container_run "$CONTAINER_IMG0" sh -c '
+    echo "task $ARY_TASK_ID of $ARY_TASK_FIRST-$ARY_TASK_LAST:$ARY_TASK_STEPSIZE as $(id -un)"
+    echo "complaint of $ARY_TASK_ID" >&2
+    { cat "$1/one.txt" "$1/sub folder/zwei ü.txt"; echo "$MARK <$2>"; } > "out $ARY_TASK_ID.txt"
+    mkdir "made by $ARY_TASK_ID"
+    test "$ARY_TASK_ID" != 5 || exit 7
+' sh data 'a  "b" $c'
+status=$?
+stat -c '%U %G %F' "out $ARY_TASK_ID.txt" "made by $ARY_TASK_ID" > "owner-$ARY_TASK_ID"
+exit $status"""
+RESOURCES = {
+    "gridengine": "-q all.q",
+    "local": "this host",
+    "pbs": "workq",
+    "slurm": "-p main",
+}
+PROJECTS = {"slurm": "testacct"}
+RUNTIMES = ("apptainer", "docker")
+TASKS = (1, 3, 5)
+OWNERS = f"{AGENT_USER} {AGENT_USER} regular file\n{AGENT_USER} {AGENT_USER} directory\n"
+
+EXPECTED: dict[str, Any] = {
+    "state": "ERROR",
+    "error": "task 5: exit 7",
+    "tasks": {"1": ("DONE", 0), "3": ("DONE", 0), "5": ("ERROR", 7)},
+    "stdout": [f"task {task} of 1-5:2 as {AGENT_USER}\n" for task in TASKS],
+    "complains": [True, True, True],
+    "files": {
+        "data/one.txt": "one\n",
+        "data/sub folder/zwei ü.txt": "two\n",
+        **{f"out {task}.txt": 'one\ntwo\nit\'s "marked" $5 é <a  "b" $c>\n' for task in TASKS},
+        **{f"owner-{task}": OWNERS for task in TASKS},
+    },
 }
 
 
-@pytest.fixture(params=sorted(DEFINITIONS))
-def system(request: pytest.FixtureRequest) -> str:
-    """Each scheduler in turn, also the name of its system."""
-    name: str = request.param
-    return name
+@lru_cache(maxsize=1)
+def what_is_up() -> str:
+    command = [str(ROOT / "tests" / "testbed" / "containers-up"), "--status"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-@pytest.fixture
-def agent(system: str, agent_account: Account, bucket: StoreAddress) -> Iterator[Account]:
-    """An agent whose configuration says what project and resource mean."""
-    agent_account.run(
-        ["cloudqd", "init", "--name", system, "--type", system, "--endpoint-url", bucket.endpoint_url,
-         "--bucket", bucket.bucket, "--profile", "default", "--daemon-interval", "1"]
-    )  # fmt: skip
-    config = agent_account.home / ".cloudq/agent/config.ini"
-    project, resource = DEFINITIONS[system]
-    text = config.read_text().replace("[projects]", f"[projects]\nteam = {project}".replace("team = -", ""))
-    config.write_text(text.replace("[resources]", f"[resources]\nsmall = {resource}"))
-    agent_account.run(["cloudqd", "--daemon"])
-    yield agent_account
-    print((agent_account.home / ".cloudq/cloudqd.log").read_text()[-5000:])
-    agent_account.run(["cloudqd", "stop"])
+@dataclass(frozen=True)
+class Place:
+    """A system with a runtime, its agent and a laptop; nobody else uses their prefix of the bucket."""
+
+    system: str
+    runtime: str
+    agent: Account
+    laptop: Laptop
+    bucket: StoreAddress
+
+    def run(self) -> dict[str, Any]:
+        """Start the agent, run the script there, and return what came of it."""
+        where = ("--endpoint-url", self.bucket.endpoint_url, "--bucket", self.bucket.bucket,
+                 "--prefix", f"{self.system}-{self.runtime}", "--profile", "default")  # fmt: skip
+        self.agent.run(
+            [
+                "cloudqd",
+                "init",
+                "--name",
+                self.system,
+                "--type",
+                self.system,
+                "--daemon-interval",
+                "2",
+                *where,
+            ]
+        )
+        self._configure(self.agent.home / ".cloudq/agent/config.ini")
+        self.agent.run(["cloudqd", "--daemon"])
+        try:
+            self.laptop.cloudqcli("init", "--name", "laptop", *where)
+            return self._result()
+        finally:
+            print((self.agent.home / ".cloudq/cloudqd.log").read_text()[-3000:])
+            self.agent.run(["cloudqd", "stop"])
+
+    def _configure(self, config: Path) -> None:
+        text = config.read_text()
+        project, resource = PROJECTS.get(self.system, ""), RESOURCES[self.system]
+        text = text.replace("[projects]", f"[projects]\nteam = {project}")
+        text = text.replace("[resources]", f"[resources]\nsmall = {resource}")
+        text = re.sub(r"(?m)^#?\s*container_runtime\s*=.*\n", "", text)
+        config.write_text(text.replace("[agent]", f"[agent]\ncontainer_runtime = {self.runtime}"))
+
+    def _result(self) -> dict[str, Any]:
+        account = self.laptop.account
+        account.write("data/one.txt", "one\n")
+        account.write("data/sub folder/zwei ü.txt", "two\n")
+        script = account.write("job.sh", SCRIPT)
+        wait_until(lambda: self._is_known(script), f"the presence of {self.system}", 60)
+        options = ("--input", "data", "--array_tid", "1-5:2")
+        job_id = self.laptop.cloudqcli("submit", "--parsable", str(script), *options).strip()
+        wait_until(
+            lambda: self.laptop.stat(job_id)["state"] in ("DONE", "ERROR", "TIMEOUT", "DELETED"),
+            lambda: f"the end on {self.system} under {self.runtime}: {self.laptop.stat(job_id)}",
+            100,
+        )
+        members = self.laptop.stat(job_id)
+        self.laptop.cloudqcli("stageout", job_id)
+        return {
+            "state": members["state"],
+            "error": members["error_msg"],
+            "tasks": {
+                task: (ended["state"], ended.get("exit_code"))
+                for task, ended in members["task_states"].items()
+            },
+            "stdout": [self.laptop.cloudqcli("log", job_id, "--tid", str(task)) for task in TASKS],
+            "complains": [
+                f"complaint of {task}\n"
+                in self.laptop.cloudqcli("log", job_id, "--tid", str(task), "--error")
+                for task in TASKS
+            ],
+            "files": _files(account.home / job_id),
+        }
+
+    def _is_known(self, script: Path) -> bool:
+        command = ["cloudqcli", "translate", "--to", self.system, str(script)]
+        return self.laptop.account.run(command, expect=None).returncode == 0
 
 
+def _files(folder: Path) -> dict[str, str]:
+    """Return the contents of all files but the script and what it was translated to."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        for path in files
+        if not path.name.startswith("job")
+    }
+
+
+@pytest.fixture(scope="session")
+def pbs_commands(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of the simulated PBS, for every account of this host."""
+    root = Path(str(programs.parent) + "-pbs")
+    shutil.rmtree(root, ignore_errors=True)
+    for name in ("cloudq", "tests/pbs", "tests/data/pbs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "tests" / "__init__.py").touch()
+    (root / "bin").mkdir()
+    install(root / "bin", python=str(programs / "python"), root=root)
+    return root / "bin"
+
+
+@pytest.mark.skipif(not shutil.which("qconf") or not shutil.which("sbatch"), reason="a scheduler is missing")
 @pytest.mark.parametrize("s3_url", ["seaweedfs"], indirect=True)
 def test_the_same_script_gives_the_same_everywhere(
-    system: str, agent: Account, client_account: Account, bucket: StoreAddress
+    open_folder: Path, programs: Path, pbs_commands: Path, bucket: StoreAddress
 ) -> None:
-    laptop = Laptop(client_account)
-    laptop.cloudqcli(
-        "init", "--name", "laptop", "--endpoint-url", bucket.endpoint_url, "--bucket", bucket.bucket
-    )
-    for name in ("project.ini", "resource.ini"):
-        client_account.write(f".cloudq/client/{name}", f"[team]\n{system} =\n" * (name == "project.ini"))
-    client_account.write("data/one.txt", "one\n")
-    client_account.write("data/two.txt", "two\n")
-    script = client_account.write("job.sh", SCRIPT.replace("#$ project", f"#$ run_on: {system}\n#$ project"))
-    wait_until(lambda: _published(laptop, script, system), "the agent's presence", 60)
-    job_id = laptop.cloudqcli(
-        *("submit", "--parsable", str(script), "--input", "data", "--array_tid", "1-5:2")
-    ).strip()
-    wait_until(lambda: laptop.stat(job_id)["state"] in ("DONE", "ERROR"), "the end of the job", 120)
-    members = laptop.stat(job_id)
-    assert (members["state"], members["error_msg"]) == ("ERROR", "task 5: exit 7")
-    assert {task: value["state"] for task, value in members["task_states"].items()} == {
-        "1": "DONE",
-        "3": "DONE",
-        "5": "ERROR",
+    missing = [runtime for runtime in RUNTIMES if not re.search(rf"^{runtime} ", what_is_up(), re.MULTILINE)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not up: tests/testbed/containers-up")
+    places = []
+    for system in RESOURCES:
+        for runtime in RUNTIMES:
+            folder = open_folder / f"{system}-{runtime}"
+            folder.mkdir()
+            agent = make_account(AGENT_USER, folder, programs)
+            if system == "pbs":
+                settings = {"PBS_SIMULATOR": str(agent.home / "pbs")}
+                agent = replace(agent, settings=settings, commands=pbs_commands)
+            laptop = Laptop(make_account(CLIENT_USER, folder, programs))
+            places.append(Place(system, runtime, agent, laptop, bucket))
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(Place.run, places))
+    table = {f"{place.system} {place.runtime}": result for place, result in zip(places, results)}
+    faults = {
+        f"{where}: {key}": (json.dumps(result[key], default=str), json.dumps(EXPECTED[key], default=str))
+        for where, result in table.items()
+        for key in EXPECTED
+        if result[key] != EXPECTED[key]
     }
-    laptop.cloudqcli("stageout", job_id)
-    folder = client_account.home / job_id
-    for task in (1, 3, 5):
-        assert laptop.cloudqcli("log", job_id, "--tid", str(task)) == f"task {task} of 1-5:2\n"
-        assert laptop.cloudqcli("log", job_id, "--tid", str(task), "--error") == f"complaint of {task}\n"
-        assert (folder / f"out {task}.txt").read_text() == "one\ntwo\n"
-        assert (folder / f"owner-{task}").read_text() == f"{agent.user}\n"
-
-
-def _published(laptop: Laptop, script: Path, system: str) -> bool:
-    done = laptop.account.run(["cloudqcli", "translate", "--to", system, str(script)], expect=None)
-    return done.returncode == 0
+    assert not faults
