@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-SHELL_SCRIPTS := .ci/run $(wildcard tools/*) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
+SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-real test-all-pythons check lint format build clean
+.PHONY: help venv demo test test-real test-all-pythons check lint format docs record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -42,12 +42,19 @@ lint: $(VENV)/.dev ## check format, lint, types and layers
 format: $(VENV)/.dev ## rewrite the Python files in the house's format
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
+docs: $(VENV)/.docs ## build the documentation site in site/; every doubtful link is an error
+	@$(BIN)/mkdocs build --strict --quiet && echo "the site is in site/"
+	@$(BIN)/python tools/record_docs.py --check && echo "the commands in docs/ print what the pages show"
+
+record: $(VENV)/.docs ## run the commands in docs/ and write what they print into the pages
+	@$(BIN)/python tools/record_docs.py
+
 build: $(VENV)/.dev ## make the wheel and the source archive in dist/
 	@$(BIN)/python -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@ls dist
 
 clean: ## remove everything that the targets above made
-	@rm -rf $(VENV) .venvs dist build .coverage* htmlcov
+	@rm -rf $(VENV) .venvs dist build site .coverage* htmlcov
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
