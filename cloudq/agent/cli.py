@@ -89,6 +89,19 @@ def status(ctx: click.Context) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@config_option
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Look at everything that an agent needs; exit status 1 if something does not work."""
+    from cloudq.agent.doctor import Machine, examine
+    from cloudq.doctor import tell
+
+    findings = examine(agent_config_file(remembered("config_file")), Machine())
+    ctx.exit(0 if tell(findings, as_json=as_json) else 1)
+
+
+@main.command()
 @click.option("--name", metavar="NAME", help="The name of this system.")
 @click.option("--type", metavar="TYPE", help="Its scheduler: slurm, or local for processes of this host.")
 @click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3.")

@@ -1,6 +1,6 @@
 """Bundles: the objects of each job and the markers beside them; the one place that builds object keys."""
 
-from cloudq.bundle.bundles import Bundles, Record
+from cloudq.bundle.bundles import Bundles, Record, probe_folder
 from cloudq.bundle.names import (
     CANCEL,
     INPUT,
@@ -28,5 +28,6 @@ __all__ = [
     "check_script_name",
     "native_script_name",
     "parse_segment_name",
+    "probe_folder",
     "segment_name",
 ]

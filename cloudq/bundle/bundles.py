@@ -32,6 +32,11 @@ _PROBE = "agent/.probe/"
 _REACHABLE = "agent/.reachable/"  # nothing is ever stored below it
 
 
+def probe_folder(prefix: str) -> str:
+    """Return the key prefix of objects that are made to find out what a store does."""
+    return f"{prefix}{_PROBE}"
+
+
 @dataclass(frozen=True)
 class Record:
     """A job as its manifest had it, with the ETag that a later write must still find."""
@@ -67,7 +72,7 @@ class Bundles:
     @property
     def probe_folder(self) -> str:
         """Where objects are put to find out what the store does; nothing stays there."""
-        return f"{self.prefix}{_PROBE}"
+        return probe_folder(self.prefix)
 
     # Jobs
 

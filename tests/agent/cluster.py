@@ -22,6 +22,13 @@ class FakeScheduler:
 
     name: str = "local"
 
+    def version_command(self) -> Optional[list[str]]:
+        return ["fake", "version"]
+
+    @property
+    def keeps_accounts(self) -> bool:
+        return True
+
     def probe_command(self) -> Optional[list[str]]:
         return None
 
@@ -111,6 +118,9 @@ class FakeCluster:
         """Put all tasks of a job into a state."""
         for task_id in self.jobs[native_id]:
             self.set(native_id, NativeStatus(state, **details), task_id)  # type: ignore[arg-type]
+
+    def _version(self) -> str:
+        return "fake 1.0\n"
 
     def _submit(self, tag: str, script: str, tasks: str, *options: str) -> str:
         from cloudq.job import ArrayRange

@@ -112,6 +112,15 @@ class Scheduler(Protocol):
         """The word of the configuration (`type`), and of the template."""
         ...
 
+    def version_command(self) -> Optional[list[str]]:
+        """The command that submits, asked for its version, which its first line tells; None without one."""
+        ...
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether how a job ended can still be asked long after; False where it is known to be forgotten."""
+        ...
+
     def probe_command(self) -> Optional[list[str]]:
         """The command whose output `probed` needs, run once at start; None where nothing is to be known."""
         ...

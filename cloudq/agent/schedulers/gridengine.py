@@ -54,6 +54,15 @@ class GridEngine:
     name: str = "gridengine"
     group_option: bool = False
 
+    def version_command(self) -> Optional[list[str]]:
+        """Ask for the version."""
+        return ["qsub", "-help"]
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Return True."""
+        return True
+
     def probe_command(self) -> Optional[list[str]]:
         """Return None: nothing is to be known."""
         return None

@@ -37,6 +37,15 @@ class Local:
         """The word of the configuration (`type`), and of the template."""
         return "local"
 
+    def version_command(self) -> Optional[list[str]]:
+        """Return None: it comes with the agent."""
+        return None
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Return True."""
+        return True
+
     def probe_command(self) -> Optional[list[str]]:
         """Return None: nothing is to be known."""
         return None

@@ -47,6 +47,15 @@ class Pbs:
         """The word of the configuration (`type`), and of the template."""
         return "pbs"
 
+    def version_command(self) -> Optional[list[str]]:
+        """Ask for the version."""
+        return ["qsub", "--version"]
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Return True: a server without a history says so when it is asked."""
+        return True
+
     def probe_command(self) -> Optional[list[str]]:
         """Return None: whether the server keeps a history is seen from its answers, and may change."""
         return None

@@ -83,6 +83,15 @@ class Slurm:
         """The word of the configuration (`type`), and of the template."""
         return "slurm"
 
+    def version_command(self) -> Optional[list[str]]:
+        """Ask for the version."""
+        return ["sbatch", "--version"]
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Tell whether sacct can be asked."""
+        return self.accounting
+
     def probe_command(self) -> Optional[list[str]]:
         """Ask for the configuration, which any user may read."""
         return ["scontrol", "show", "config"]

@@ -1,0 +1,211 @@
+"""`cloudqd doctor`: what it says of a machine; and an agent whose store ignores conditions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from cloudq.agent import service
+from cloudq.agent.cli import main
+from cloudq.agent.doctor import Machine, examine
+from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.machine import filesystem_of, folder_findings, sharing_finding
+from cloudq.agent.solitude import sole_agent
+from cloudq.bundle import Bundles
+from cloudq.config import load_agent_config
+from cloudq.errors import CommandError
+from cloudq.finding import Finding, Level
+from cloudq.job import Job, JobKind
+from cloudq.presence import Presence
+from cloudq.process import DEFAULT_TIMEOUT, NOT_STARTED, Completed
+from cloudq.store import StoreAddress, open_store
+from cloudq.store.s3_client import make_client
+from tests.agent.conftest import run_passes
+from tests.client.conftest import new_runner
+from tests.store.careless_proxy import careless_proxy
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+filer:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/my\\040scratch xfs rw 0 0
+"""
+SLURM = "AccountingStorageType   = accounting_storage/{}\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A configuration for Slurm and a bucket in a folder."""
+    (tmp_path / "bucket").mkdir()
+    file = tmp_path / "config.ini"
+    file.write_text(
+        f"[default]\nname = here\ncloudq_endpoint_url = {tmp_path.as_uri()}\ncloudq_bucket = bucket\n"
+        f"[agent]\ntype = slurm\ncloudq_directory = {tmp_path}/agent\n"
+    )
+    return file
+
+
+class Commands:
+    """Commands that answer from a table: the beginning of the words -> what they print, or an error."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers = {"scontrol": SLURM.format("slurmdbd"), "sbatch": "slurm 22.05.8\n", **answers}
+
+    def __call__(
+        self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
+    ) -> Completed:
+        answer = self.answers.get(argv[0], "")
+        if isinstance(answer, Exception):
+            raise answer
+        return Completed(str(answer))
+
+
+def found(file: Path, **answers: object) -> dict[str, Finding]:
+    machine = Machine(run=Commands(**answers), find=lambda program: program if program in answers else None)
+    return {one.subject: one for one in examine(file, machine)}
+
+
+def missing(program: str) -> CommandError:
+    return CommandError([program], NOT_STARTED, "", f"{program}: No such file or directory")
+
+
+def test_a_good_machine_has_no_fault(file: Path) -> None:
+    findings = found(file, apptainer="apptainer version 1.4.5\n")
+    assert [subject for subject, one in findings.items() if one.level is Level.FAIL] == []
+    assert findings["scheduler"].seen == "slurm 22.05.8"
+    assert findings["accounting"].level is Level.OK
+    assert findings["containers"].seen.startswith("apptainer version 1.4.5 ")
+    assert findings["agent"].seen == "no agent here runs"
+    assert findings["cloudq_directory"].seen == f"{file.parent}/agent will be made"
+    assert findings["space"].seen.endswith(f" GiB free in {file.parent}")
+
+
+def test_a_scheduler_that_is_not_there_is_told(file: Path) -> None:
+    findings = found(file, sbatch=missing("sbatch"), scontrol=missing("scontrol"))
+    assert findings["scheduler"].seen == "sbatch failed with status 127: sbatch: No such file or directory"
+    assert findings["queue"].level is Level.FAIL
+    assert "accounting" not in findings
+
+
+def test_a_scheduler_that_does_not_answer_is_told(file: Path) -> None:
+    error = CommandError(["squeue"], 1, "", "slurm_load_jobs error: Unable to contact slurm controller")
+    finding = found(file, env=error)["queue"]
+    assert finding.level is Level.FAIL
+    assert "Unable to contact slurm controller" in finding.seen
+
+
+def test_a_site_without_accounts_is_warned_of(file: Path) -> None:
+    assert found(file, scontrol=SLURM.format("none"))["accounting"].level is Level.WARN
+
+
+def test_a_runtime_that_does_not_work_is_told(file: Path) -> None:
+    error = CommandError(["docker"], 1, "", "Cannot connect to the Docker daemon")
+    finding = found(file, docker=error)["containers"]
+    assert (finding.level, finding.seen) == (
+        Level.FAIL,
+        "docker: docker failed with status 1: Cannot connect to the Docker daemon",
+    )
+
+
+def test_no_runtime_is_a_warning_unless_none_is_wanted(file: Path) -> None:
+    assert found(file)["containers"].level is Level.WARN
+    file.write_text(f"{file.read_text()}container_runtime = none\n")
+    assert found(file)["containers"].level is Level.OK
+
+
+def test_an_agent_of_the_same_name_elsewhere_is_warned_of(file: Path) -> None:
+    now = datetime.now(timezone.utc)
+    other = Presence("here", "0", "slurm", "login2", 42, now, timedelta(minutes=1), directory="/there")
+    Bundles(open_store(load_agent_config(file).store)).publish(other)
+    finding = found(file)["agent"]
+    assert (finding.level, finding.seen) == (
+        Level.WARN, "here runs elsewhere: pid 42 on login2, /there",
+    )  # fmt: skip
+
+
+def test_a_configuration_that_is_wrong_or_open_to_others_is_told(file: Path) -> None:
+    file.chmod(0o666)
+    file.write_text(file.read_text().replace("name = here\n", ""))
+    findings = list(examine(file, Machine(run=Commands())))
+    assert [one.level for one in findings] == [Level.FAIL, Level.WARN]
+    assert "name" in findings[0].seen
+    assert findings[1].remedy == f"chmod go-w {file}"
+
+
+def test_a_folder_that_is_open_to_others_is_warned_of(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    finding = next(folder_findings("cloudq_directory", tmp_path))
+    assert (finding.level, finding.remedy) == (Level.WARN, f"chmod 700 {tmp_path}")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    [finding] = folder_findings("cloudq_directory", tmp_path / "file" / "agent")
+    assert finding.level is Level.FAIL
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/home/user", "nfs4"), ("/home/my scratch/x", "xfs"), ("/homework", "ext4"), ("/", "ext4")],
+)
+def test_the_file_system_of_a_path_is_that_of_the_deepest_mount(path: str, kind: str) -> None:
+    assert filesystem_of(Path(path), MOUNTS) == kind
+
+
+@pytest.mark.parametrize(
+    ("mounts", "needed", "level"),
+    [
+        ("x / nfs4 rw 0 0", True, Level.OK),
+        ("x / fuse.sshfs rw 0 0", True, Level.OK),
+        ("x / ext4 rw 0 0", True, Level.WARN),
+        ("x / ext4 rw 0 0", False, Level.OK),
+        ("", True, Level.WARN),
+    ],
+    ids=["nfs", "fuse", "local disk", "local jobs", "unknown"],
+)
+def test_whether_nodes_may_see_the_folder_is_told(mounts: str, needed: bool, level: Level) -> None:
+    assert sharing_finding(Path("/"), mounts, needed=needed).level is level
+
+
+def test_the_command_prints_a_line_for_each_finding_or_json_and_fails_for_a_fault(file: Path) -> None:
+    file.write_text(file.read_text().replace("slurm", "abacus"))
+    result = new_runner().invoke(main, ["doctor", "--config", str(file)])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == f"OK    configuration       {file}"
+    assert "\nFAIL  scheduler           type: expected one of " in result.stdout
+    result = new_runner().invoke(main, ["doctor", "--json", "--config", str(file)])
+    assert result.exit_code == 1
+    [fault] = [one for one in json.loads(result.stdout) if one["level"] == "FAIL"]
+    assert (fault["subject"], sorted(fault)) == ("scheduler", ["level", "remedy", "seen", "subject"])
+
+
+def test_an_agent_takes_no_any_jobs_where_the_server_ignores_conditions(
+    moto_endpoint: str, s3_environment: None, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="cloudq")
+    address = StoreAddress(moto_endpoint, f"careless-{uuid.uuid4().hex}")
+    make_client(address).create_bucket(Bucket=address.bucket)
+    bundles = Bundles(open_store(address))
+    for name, run_on in (("named", "here"), ("free", "ANY")):
+        bundles.write(name, "job.sh", b"#!/bin/sh\ntrue\n")
+        bundles.notify(bundles.create(Job(name, "job.sh", JobKind.META, run_on=run_on)).job)
+    with careless_proxy(moto_endpoint) as url:
+        config = replace(load_agent_config(file), store=replace(address, endpoint_url=url), scheduler="local")
+        with sole_agent(config):
+            agent = service.open_agent(config)
+            Heartbeat(agent).beat()
+            run_passes(agent)
+            agent.crew.stop()
+    assert "does not do conditional writes: only jobs for here are taken" in caplog.text
+    presence = bundles.presence("here")
+    assert presence is not None
+    assert not presence.takes_any
+    assert bundles.load("named").job.run_system == "here"
+    assert bundles.load("free").job.run_system == ""
