@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
@@ -46,11 +47,19 @@ class Crew:
         return True
 
     def wait(self, timeout: Optional[timedelta] = None) -> bool:
-        """Wait until nothing is in hand; False if that took too long."""
-        with self._lock:
-            futures = set(self._futures)
-        seconds = None if timeout is None else timeout.total_seconds()
-        return not wait(futures, timeout=seconds).not_done
+        """Wait until nothing is in hand, also what work has given rise to; False if that took too long."""
+        deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        while True:
+            with self._lock:
+                futures = set(self._futures)
+            if not futures:
+                return True
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if wait(futures, timeout=left).not_done:
+                return False
+            # A future is done a moment before it is forgotten.
+            for future in futures:
+                self._forget(future)
 
     def stop(self) -> None:
         """Begin nothing more; what is in hand goes on."""

@@ -64,6 +64,9 @@ class Queue:
         """
         command = self.scheduler.submit_command(submission)
         done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+        if not done.stdout.endswith("\n"):
+            # Half an id is an id, too.
+            raise SchedulerOutputError(f"{command[0]}: expected a line with a job id, got {done.stdout!r}")
         return command, self.scheduler.parse_submit(done.stdout)
 
     def find(self, tag: str, work_dir: Path) -> Optional[str]:
@@ -73,7 +76,8 @@ class Queue:
             CommandError: It could not be asked.
         """
         for command in self.scheduler.find_commands(tag, work_dir):
-            native_id = self.scheduler.parse_find(self._output_or_nothing(command), tag, work_dir)
+            output = self._output_or_nothing(command)
+            native_id = None if output is None else self.scheduler.parse_find(output, tag, work_dir)
             if native_id is not None:
                 return native_id
         return None
@@ -94,7 +98,7 @@ class Queue:
         output = self._output_or_nothing(self.scheduler.poll_command(native_ids))
         found = {
             native_id: dict(tasks)
-            for native_id, tasks in self.scheduler.parse_poll(output).items()
+            for native_id, tasks in ({} if output is None else self.scheduler.parse_poll(output)).items()
             if native_id in expected
         }
         left_out = [i for i in native_ids if not set(expected[i]) <= set(found.get(i, {}))]
@@ -116,7 +120,8 @@ class Queue:
             return faults
         for command in self.scheduler.detail_commands(native_ids):
             try:
-                answer = self.scheduler.parse_detail(self._output_or_nothing(command))
+                output = self._output_or_nothing(command)
+                answer = {} if output is None else self.scheduler.parse_detail(output)
             except (CommandError, SchedulerOutputError) as error:
                 faults.append(error)
                 continue
@@ -128,11 +133,14 @@ class Queue:
     def _output(self, command: list[str]) -> str:
         return self._run(command, timeout=self._timeout).stdout
 
-    def _output_or_nothing(self, command: list[str]) -> str:
-        """Return a command's output; what it printed, if it failed only because an id is not known."""
+    def _output_or_nothing(self, command: list[str]) -> Optional[str]:
+        """Return a command's output.
+
+        If it failed only because an id is not known, that is what it printed about others, or None.
+        """
         try:
             return self._output(command)
         except CommandError as error:
             if self.scheduler.is_unknown_job(f"{error.stderr}\n{error.stdout}"):
-                return error.stdout
+                return error.stdout or None
             raise

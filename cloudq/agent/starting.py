@@ -65,7 +65,7 @@ def start(place: Workplace, active: ActiveJob) -> None:
 
 
 def _find_submitted(place: Workplace, active: ActiveJob) -> Optional[str]:
-    if _unclear_since(place, active) is None:
+    if _unclear_since(place, active) is None and not active.recovered:
         return None
     return place.queue.find(active.job.tag, place.folders.work_dir(active.job.id))
 
@@ -117,18 +117,26 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
     except CommandError as error:
-        if error.status < 0:
+        if error.status < 0 or error.status > 128:
             logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
             return
         if error.status == NOT_STARTED:
             submitting.unlink()
             raise
-        if place.queue.scheduler.is_temporary(error.stderr):
-            job = replace(job, reason=f"the scheduler takes no jobs now: {error.stderr.strip()[:200]}")
+        # A refusal says why. What fails without a word may have taken effect, or may succeed later.
+        if not error.stderr.strip() or place.queue.scheduler.is_temporary(error.stderr):
+            said = error.stderr.strip() or str(error)
+            job = replace(job, reason=f"the scheduler takes no jobs now: {said[:200]}")
             active.record = place.bundles.save(active.record, job)
             raise
-        submitting.unlink()
-        active.outcome = Task(JobState.ERROR, (error.stderr or str(error)).strip())
+        found = place.queue.find(job.tag, place.folders.work_dir(job.id))
+        if found is None:
+            submitting.unlink()
+            active.outcome = Task(JobState.ERROR, (error.stderr or str(error)).strip())
+        else:
+            logger.warning("job %s: submitted as %s, although: %s", job.id, found, error)
+            active.record = replace(active.record, job=job)
+            _record_submission(place, active, found, job.submit_command)
         return
     active.record = replace(active.record, job=job)
     _record_submission(place, active, native_id, shlex.join(command))

@@ -61,7 +61,9 @@ class FakeScheduler:
         return [["fake", "find", tag]]
 
     def parse_find(self, output: str, tag: str, work_dir: Path) -> Optional[str]:
-        return output.strip() or None
+        if not output.startswith("found ") or not output.endswith("\n"):
+            raise SchedulerOutputError(f"fake: expected 'found N', got {output!r}")
+        return output[len("found ") :].strip() or None
 
     def cancel_command(self, native_id: str) -> list[str]:
         return ["fake", "cancel", native_id]
@@ -130,7 +132,7 @@ class FakeCluster:
         self.jobs[native_id] = {task_id: NativeStatus(NativeState.QUEUED, reason="busy") for task_id in ids}
         self.tags[tag] = native_id
         self.scripts[native_id] = Path(script)
-        return f"job {native_id}"
+        return f"job {native_id}\n"
 
     def _poll(self, *native_ids: str) -> str:
         return self._render(native_ids, final=False)
@@ -139,7 +141,7 @@ class FakeCluster:
         return self._render(native_ids, final=True)
 
     def _find(self, tag: str) -> str:
-        return self.tags.get(tag, "")
+        return f"found {self.tags.get(tag, '')}\n"
 
     def _cancel(self, native_id: str) -> str:
         self.move(native_id, NativeState.CANCELLED)

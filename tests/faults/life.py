@@ -67,7 +67,7 @@ class Life:
             self.client.request_cancel(self.client.load(self.job.id).job)
         else:
             self.site.cluster.move("1", NativeState.COMPLETED, exit_code=0)
-        self._pass_until(lambda: not self.trouble())
+        self._pass_until(lambda: not self.trouble() or final_job(self).state.final)
         self._passes(PATIENCE)
 
     def check(self, where: str) -> None:

@@ -160,9 +160,9 @@ class Slurm:
         others = sorted({cluster for cluster in map(_cluster, native_ids) if cluster})
         if others:
             clusters = ",".join(filter(None, [self.cluster, *others]))
-            return ["squeue", "-h", "-r", "-t", "all", "--me", "-M", clusters, "-O", CLUSTERS_POLL_FORMAT]
+            return ["squeue", "-r", "-t", "all", "--me", "-M", clusters, "-O", CLUSTERS_POLL_FORMAT]
         ids = ["-j", ",".join(native_ids)] if 0 < len(native_ids) <= IDS_PER_COMMAND else []
-        return ["squeue", "--federation", "-h", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
+        return ["squeue", "--federation", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
 
     def parse_poll(self, output: str) -> Snapshot:
         """Read which jobs are not in a final state. Raises SchedulerOutputError."""
@@ -188,8 +188,8 @@ class Slurm:
         states = _WITH_EXIT_STATUS if self.accounting else "all"
         queue_format = CLUSTER_QUEUE_FORMAT if cluster else QUEUE_FORMAT
         account_format = CLUSTER_ACCOUNT_FORMAT if cluster else ACCOUNT_FORMAT
-        squeue = [*_PLAIN, "squeue", *where, "-h", "-r", "-t", states]
-        sacct = [*_PLAIN, "sacct", *where, "-X", "-P", "-n"]
+        squeue = [*_PLAIN, "squeue", *where, "-r", "-t", states]
+        sacct = [*_PLAIN, "sacct", *where, "-X", "-P"]
         queue = [[*squeue, "-j", ids, "-O", queue_format] for ids in chunks]
         account = [[*sacct, "-j", ids, f"--format={account_format}"] for ids in chunks]
         return [*queue, *account] if self.accounting else queue
@@ -205,8 +205,8 @@ class Slurm:
 
         squeue tells of jobs that the controller remembers, sacct of older ones and of all clusters.
         """
-        queue = ["squeue", "-h", "-t", "all", "--me", "-o", FIND_QUEUE_FORMAT]
-        account = ["sacct", "-L", "-X", "-P", "-n", "-S", FIND_WINDOW, f"--format={FIND_ACCOUNT_FORMAT}"]
+        queue = ["squeue", "-t", "all", "--me", "-o", FIND_QUEUE_FORMAT]
+        account = ["sacct", "-L", "-X", "-P", "-S", FIND_WINDOW, f"--format={FIND_ACCOUNT_FORMAT}"]
         return [queue, account] if self.accounting else [queue]
 
     def parse_find(self, output: str, tag: str, work_dir: Path) -> Optional[str]:

@@ -34,6 +34,8 @@ CLUSTER_QUEUE_FORMAT = f"Cluster:|,{QUEUE_FORMAT}"
 CLUSTER_ACCOUNT_FORMAT = f"Cluster,{ACCOUNT_FORMAT}"
 """The formats for details with the cluster before them."""
 
+_QUEUE_HEADERS = ("CLUSTER: ", "CLUSTER|", "ARRAY_JOB_ID|")
+_HEADER = re.compile(r"CLUSTER: |(?:CLUSTER|Cluster|ARRAY_JOB_ID|JobID)\|")
 _NO_TASK = "N/A"
 # The copy of a job that another cluster of the federation has taken; there it goes on.
 _SIBLING = "REVOKED"
@@ -67,6 +69,9 @@ def parse_queue(output: str) -> Snapshot:
 
 def is_queue_detail(output: str) -> bool:
     """Tell an answer in QUEUE_FORMAT, where the task follows the job, from one in ACCOUNT_FORMAT."""
+    first = next(filter(str.strip, output.splitlines()), "")
+    if _HEADER.match(first):
+        return first.startswith(_QUEUE_HEADERS)
     return _QUEUE_LINE.match(_CLUSTER.sub("", output, count=1)) is not None
 
 
@@ -121,7 +126,8 @@ def parse_found(output: str, tag: str, work_dir: str) -> Optional[str]:
     Raises:
         SchedulerOutputError: The answer does not begin with a line of the right form.
     """
-    clusters, lines = zip(*map(_split_cluster, _lines(output))) if output.strip() else ((), ())
+    rows = [_split_cluster(line) for line in _lines(output)]
+    clusters, lines = zip(*rows) if rows else ((), ())
     if lines and not _FOUND.match(lines[0]):
         raise SchedulerOutputError(f"Slurm: expected ID|COMMENT|DIRECTORY, got {lines[0]!r}")
     untagged = {f"{comment}|{work_dir}" for comment in _NO_COMMENT}
@@ -135,9 +141,12 @@ def parse_found(output: str, tag: str, work_dir: str) -> Optional[str]:
 
 
 def _lines(output: str) -> list[str]:
-    if output and not output.endswith("\n"):
+    """Return the lines below the header of each cluster, which is asked for so that silence is no answer."""
+    if not output.strip():
+        raise SchedulerOutputError("Slurm: no answer, not even the header of one")
+    if not output.endswith("\n"):
         raise SchedulerOutputError(f"Slurm: the answer is cut off after {output[-40:]!r}")
-    return [line for line in output.split("\n") if line.strip()]
+    return [line for line in output.split("\n") if line.strip() and not _HEADER.match(line)]
 
 
 def _records(output: str, count: int) -> Iterator[tuple[str, list[str]]]:

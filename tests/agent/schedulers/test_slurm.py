@@ -142,7 +142,7 @@ def test_one_command_polls_all_jobs_of_the_user() -> None:
     command = Slurm().poll_command(["12", "13"])
     assert command[0] == "squeue"
     assert command[command.index("-j") + 1] == "12,13"
-    assert {"-h", "-r", "--me"} <= set(command)
+    assert {"-r", "--me"} <= set(command)
 
 
 def test_a_poll_for_very_many_jobs_does_not_name_them() -> None:

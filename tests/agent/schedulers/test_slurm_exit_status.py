@@ -19,6 +19,7 @@ from tests.agent.schedulers.samples import slurm_sample
 QUEUE = slurm_sample("detail-queue-exit-128-and-more.txt")
 ACCOUNT = slurm_sample("detail-account-exit-128-and-more.txt")
 UNKNOWN = slurm_sample("squeue-unknown-job.stderr")
+HEADER = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|EXIT_CODE|\n"
 CODES = {"627": 255, "628": 200, "629": 130, "630": 128, "631": 139, "632": 143, "633": 7}
 
 
@@ -31,7 +32,7 @@ def poll(native_id: str, *, queue: Optional[str], account: str) -> Optional[Nati
         if "sacct" in argv:
             return Completed(account)
         if "-O" not in argv:
-            return Completed("")
+            return Completed("ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|START_TIME|REASON\n")
         if queue is None:
             raise CommandError(argv, 1, "", UNKNOWN)
         return Completed(queue)
@@ -51,7 +52,7 @@ def test_the_exit_status_is_that_which_the_controller_remembers(native_id: str, 
 
 
 @pytest.mark.parametrize(
-    "queue", [pytest.param(None, id="no job known"), pytest.param("", id="others known")]
+    "queue", [pytest.param(None, id="no job known"), pytest.param(HEADER, id="others known")]
 )
 def test_what_the_controller_has_forgotten_is_told_by_the_accounts(queue: Optional[str]) -> None:
     status = poll("633", queue=queue, account=ACCOUNT)
@@ -60,7 +61,7 @@ def test_what_the_controller_has_forgotten_is_told_by_the_accounts(queue: Option
 
 
 def test_who_cancelled_a_job_is_told_by_the_accounts() -> None:
-    status = poll("72", queue="", account=slurm_sample("detail-account-ended.txt"))
+    status = poll("72", queue=HEADER, account=slurm_sample("detail-account-ended.txt"))
     assert status is not None
     assert (status.state, status.reason) == (NativeState.CANCELLED, "cancelled by user 1001")
 

@@ -82,10 +82,20 @@ def test_a_poll_tells_of_every_task_of_an_array() -> None:
     assert poll()[ARRAY] == {1: runs, 5: runs, 9: waits, 100: waits}
 
 
-def test_an_empty_answer_tells_of_no_job() -> None:
-    assert Slurm().parse_poll("") == {}
-    assert Slurm().parse_detail("") == {}
-    assert Slurm(accounting=True).parse_detail("") == {}
+QUEUE_HEADER = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|START_TIME|REASON\n"
+
+
+def test_a_header_alone_tells_of_no_job() -> None:
+    assert Slurm().parse_poll(QUEUE_HEADER) == {}
+    assert Slurm().parse_detail(QUEUE_HEADER) == {}
+    assert Slurm(accounting=True).parse_detail(QUEUE_HEADER) == {}
+    assert Slurm(accounting=True).parse_detail("JobID|State|ExitCode\n") == {}
+
+
+def test_silence_is_no_answer() -> None:
+    for read in (Slurm().parse_poll, Slurm().parse_detail, Slurm(accounting=True).parse_detail):
+        with pytest.raises(SchedulerOutputError, match="no answer, not even the header of one"):
+            read("")
 
 
 @pytest.mark.parametrize(
