@@ -25,9 +25,9 @@ from cloudq.store import Entry, Store
 from cloudq.system import ANY
 
 _AGENT = "agent/"
-_SYSTEMS = "agent/.systems/"
-_INBOX = "agent/.inbox/"
-_ACTIVE = "agent/.active/"
+SYSTEMS = "agent/.systems/"
+INBOX = "agent/.inbox/"
+ACTIVE = "agent/.active/"
 _PROBE = "agent/.probe/"
 _REACHABLE = "agent/.reachable/"  # nothing is ever stored below it
 
@@ -244,7 +244,7 @@ class Bundles:
 
     def notify(self, job: Job) -> None:
         """Put the marker "look at this job" where the agents that may act on it will see it."""
-        self.store.write(self._marker(_INBOX, self.addressee(job), job.id), b"")
+        self.store.write(self._marker(INBOX, self.addressee(job), job.id), b"")
 
     @staticmethod
     def addressee(job: Job) -> str:
@@ -253,29 +253,37 @@ class Bundles:
 
     def inbox(self, system: str) -> dict[str, datetime]:
         """Return the jobs that a system (or `ANY`) was asked to look at: id -> when last asked."""
-        return self._marked(_INBOX, system)
+        return self._marked(INBOX, system)
 
     def remove_notice(self, system: str, job_id: str) -> None:
         """Take back the marker of one job."""
-        self.store.delete([self._marker(_INBOX, system, job_id)])
+        self.store.delete([self._marker(INBOX, system, job_id)])
 
     def remove_all_notices(self, job_ids: Iterable[str]) -> None:
         """Take back the markers of these jobs, to whatever system they speak."""
-        systems = list(self.store.list_folders(self.prefix + _INBOX))
-        top = self.prefix + _INBOX
+        systems = list(self.store.list_folders(self.prefix + INBOX))
+        top = self.prefix + INBOX
         self.store.delete(f"{top}{system}/{job_id}" for job_id in job_ids for system in systems)
+
+    def markers(self, kind: str) -> Iterator[tuple[str, str, Entry]]:
+        """Yield all markers of a kind (`INBOX`, `ACTIVE`): system, job id, the object."""
+        top = f"{self.prefix}{kind}"
+        for entry in self.store.list(top):
+            system, slash, job_id = entry.key[len(top) :].partition("/")
+            if slash and is_job_id(job_id):
+                yield system, job_id, entry
 
     def active(self, system: str) -> list[str]:
         """Return the ids of the jobs that a system holds, or was about to claim."""
-        return list(self._marked(_ACTIVE, system))
+        return list(self._marked(ACTIVE, system))
 
     def mark_active(self, system: str, job_id: str) -> None:
         """Note that a system is about to claim a job, so that its next start looks at it."""
-        self.store.write(self._marker(_ACTIVE, system, job_id), b"")
+        self.store.write(self._marker(ACTIVE, system, job_id), b"")
 
     def unmark_active(self, system: str, job_id: str) -> None:
         """Take that back: the job is final, or another's."""
-        self.store.delete([self._marker(_ACTIVE, system, job_id)])
+        self.store.delete([self._marker(ACTIVE, system, job_id)])
 
     # Agents
 
@@ -350,7 +358,7 @@ class Bundles:
     def presences(self) -> list[Presence]:
         """Return what all agents published last; unreadable ones are left out."""
         found = []
-        for entry in self.store.list(self.prefix + _SYSTEMS):
+        for entry in self.store.list(self.prefix + SYSTEMS):
             with contextlib.suppress(ManifestError, NotFoundError):
                 found.append(parse_presence(self.store.read(entry.key).data, entry.key))
         return found
@@ -374,7 +382,7 @@ class Bundles:
         return f"{self.prefix}{_AGENT}{system}"
 
     def _presence_key(self, system: str) -> str:
-        return f"{self.prefix}{_SYSTEMS}{_marker_name(system)}.json"
+        return f"{self.prefix}{SYSTEMS}{_marker_name(system)}.json"
 
 
 def _marker_name(system: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from cloudq.cli import log_to_stderr, remembered
@@ -42,12 +44,41 @@ def requeue(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], to: str, f
 
 @click.command()
 @json_option
+@click.option("--repair", is_flag=True, help="Remove what crashes have left in the bucket; asks for each.")
+@click.option("-y", "--yes", is_flag=True, help="With --repair: do not ask.")
 @common_options
 @click.pass_context
-def doctor(ctx: click.Context, *, as_json: bool) -> None:
+def doctor(ctx: click.Context, *, as_json: bool, repair: bool, yes: bool) -> None:
     """Look at everything that a client needs; exit status 1 if something does not work."""
     from cloudq.client.doctor import examine
     from cloudq.doctor import tell
 
+    if yes and not repair:
+        raise click.UsageError("Argument --yes: expected --repair, too")
+    if repair and as_json:
+        raise click.UsageError("Argument --json: not allowed with argument --repair")
+    if repair:
+        _repair(yes=yes)
+        return
     log_to_stderr(remembered("log_level"))
     ctx.exit(0 if tell(examine(config_file(), present), as_json=as_json) else 1)
+
+
+def _repair(*, yes: bool) -> None:
+    """Show what may be removed, and remove it if that is wanted; without anybody to ask, only show it."""
+    from cloudq.client.repair import find_removals
+    from cloudq.store.probe import store_time
+
+    config = load_config()
+    bundles = open_bundles(config)
+    now = store_time(bundles.store, bundles.probe_folder)
+    found = removed = 0
+    for removal in find_removals(bundles, config.store, now):
+        found += 1
+        click.echo(removal.said)
+        if yes or (sys.stdin.isatty() and click.confirm("Remove it?", err=True)):
+            removal.remove()
+            removed += 1
+    click.echo(f"{removed} of {found} left-overs removed." if found else "Nothing is left over.")
+    if removed < found and not sys.stdin.isatty():
+        click.echo("Hint: --yes removes them", err=True)
