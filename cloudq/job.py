@@ -199,6 +199,7 @@ class Job:
         revision: Raised by one at each write of the manifest.
         attempt: How many times it was given to a scheduler; part of the tag.
         tasks: State of each task of an array job, once the scheduler has it.
+        progress: How far it is, in percent, as it says itself in its logs; 0 if it says nothing.
         input_size: Bytes of the script and of all inputs.
         output_size: Bytes of `output.zip`.
         extra: Members of the manifest that this version does not know, kept as they are.
@@ -237,6 +238,7 @@ class Job:
     revision: int = 0
     attempt: int = 0
     tasks: Mapping[int, Task] = field(default_factory=dict)
+    progress: int = 0
     input_size: int = 0
     output_size: int = 0
     extra: tuple[tuple[str, object], ...] = ()

@@ -51,6 +51,7 @@ _NUMBERS = {
     "size_output": "output_size",
     "revision": "revision",
     "attempt": "attempt",
+    "progress": "progress",
 }
 # Conditions on some of the ids in hold_jid, which 1.2 only waits for.
 _CONDITIONS = {
@@ -69,7 +70,8 @@ _ORDER_OF_1_2 = (
 # What it adds for meta jobs, and what only we write: left out while empty.
 _OPTIONAL = (
     "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "reason",
-    "exit_code", "task_states", "task_errors", "submit_token", "claim_token", "revision", "attempt",
+    "progress", "exit_code", "task_states", "task_errors", "submit_token", "claim_token", "revision",
+    "attempt",
 )  # fmt: skip
 MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
 

@@ -13,6 +13,7 @@ from typing import Optional
 from cloudq.agent import joblogs
 from cloudq.agent.lifecycle import Evidence, advance
 from cloudq.agent.observations import observe
+from cloudq.agent.progress import overall_progress
 from cloudq.agent.schedulers.base import NativeState, TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.errors import CloudQError
@@ -62,6 +63,13 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
             logger.info("job %s: %s -> %s", active.job.id, before, progress.job.state)
     if progress.job.state in (JobState.RUN, JobState.COMPLETING, JobState.DELETING):
         joblogs.upload_new(place, active)
+        _record_progress(place, active)
+
+
+def _record_progress(place: Workplace, active: ActiveJob) -> None:
+    progress = overall_progress(active.job, active.progress)
+    if active.outcome is None and progress != active.job.progress:
+        active.record = place.bundles.save(active.record, replace(active.job, progress=progress))
 
 
 def cancel(place: Workplace, active: ActiveJob) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from cloudq.agent.progress import parse_progress
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import LIVE, parse_segment_name, segment_name
 
@@ -32,6 +33,7 @@ def upload_new(place: Workplace, active: ActiveJob) -> None:
             active.uploaded[path.name] = size
         else:
             _upload_segment(place, active, path, 0 if anew else done)
+        _note_progress(active, path, 0 if anew else done)
         active.ends[path.name] = _end(path, active.uploaded[path.name])
 
 
@@ -65,6 +67,18 @@ def _upload_segment(place: Workplace, active: ActiveJob, path: Path, offset: int
         active.segments.append(name)
     place.bundles.write(active.job.id, name, data)
     active.uploaded[path.name] = offset + len(data)
+
+
+def _note_progress(active: ActiveJob, path: Path, start: int) -> None:
+    """Look for what the job says of its progress in the bytes that were just uploaded."""
+    # A line may have begun in the bytes before.
+    begun = active.ends.get(path.name, b"").rpartition(b"\n")[2] if start else b""
+    with path.open("rb") as file:
+        file.seek(start)
+        told = parse_progress(begun + file.read(min(active.uploaded[path.name] - start, SEGMENT_BYTES)))
+    if told is not None:
+        active.progress.pop(path.name, None)
+        active.progress[path.name] = told
 
 
 def _end(path: Path, size: int) -> bytes:

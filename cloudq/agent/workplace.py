@@ -47,6 +47,7 @@ class ActiveJob:
         uploaded: Log name -> bytes of it that are in the bucket.
         ends: Log name -> the last bytes of that part, by which a log that was begun anew is known.
         segments: Names of the live segments in the bucket.
+        progress: Log name -> the percentage that it told, the latest last.
         outcome: How it ended.
         finished: When it ended.
         not_before: When to try again after a fault.
@@ -65,6 +66,7 @@ class ActiveJob:
     uploaded: dict[str, int] = field(default_factory=dict)
     ends: dict[str, bytes] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
+    progress: dict[str, int] = field(default_factory=dict)
     outcome: Optional[Task] = None
     finished: Optional[datetime] = None
     not_before: Optional[datetime] = None

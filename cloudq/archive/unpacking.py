@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -46,7 +46,12 @@ class _Member:
 
 
 def unpack(
-    archive: Path, folder: Path, *, max_bytes: Optional[int] = None, max_members: int = MAX_MEMBERS
+    archive: Path,
+    folder: Path,
+    *,
+    max_bytes: Optional[int] = None,
+    max_members: int = MAX_MEMBERS,
+    wanted: Callable[[str], bool] = lambda _: True,
 ) -> list[str]:
     """Unpack an archive into a folder, which may have things in it: files of the same names are replaced.
 
@@ -59,9 +64,10 @@ def unpack(
         folder: Where to; made (0700) if it is not there.
         max_bytes: Most bytes that may come out; None for what the disk holds.
         max_members: Most members it may have.
+        wanted: Tells by its name whether a member is unpacked; all are checked.
 
     Returns:
-        The names of all files and links, relative to the folder.
+        The names of the unpacked files and links, relative to the folder.
 
     Raises:
         ArchiveError: The archive is damaged, too large, or has a member that must not be unpacked. As a
@@ -71,6 +77,7 @@ def unpack(
     try:
         with ZipFile(archive) as zip_file:
             members = _checked(zip_file.infolist(), max_members)
+            members = [member for member in members if wanted(member.name)]
             _check_sizes(members, archive.stat().st_size, folder, max_bytes)
             for member in members:
                 _unpack_member(zip_file, member, folder)

@@ -7,10 +7,11 @@ import click
 from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, version_option
 from cloudq.client.changes import cancel, delete, init
 from cloudq.client.invocation import common_options
+from cloudq.client.listings import history, list_jobs
 from cloudq.client.maintenance import doctor, requeue
-from cloudq.client.queries import history, list_jobs, stageout, stat, systems, translate_script, why
+from cloudq.client.queries import stageout, stat, systems, translate_script, why
 from cloudq.client.reading import log
-from cloudq.client.submitting import run, submit
+from cloudq.client.submitting import resubmit, run, submit
 from cloudq.client.waiting import wait
 
 _EPILOG = (
@@ -29,8 +30,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    submit, run, translate_script, stat, why, log, wait, cancel, stageout, delete, list_jobs, history,
-    systems, requeue, doctor, init,
+    submit, run, resubmit, translate_script, stat, why, log, wait, cancel, stageout, delete, list_jobs,
+    history, systems, requeue, doctor, init,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Optional, Union
 
 from cloudq.bundle import Bundles
@@ -21,6 +22,7 @@ SUBMISSION_TIME = timedelta(hours=1)
 """Without a manifest for so long, a job is not being submitted any more."""
 
 _OUR_ID = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{4})?\Z")
+_NOTHING: Mapping[str, Job] = MappingProxyType({})
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -37,8 +39,8 @@ class Listing:
     corrupted: tuple[str, ...]
 
 
-def load_jobs(bundles: Bundles, *, now: datetime) -> Listing:
-    """Read all manifests.
+def load_jobs(bundles: Bundles, *, now: datetime, known: Mapping[str, Job] = _NOTHING) -> Listing:
+    """Read all manifests but those of known jobs.
 
     What has none is left out: a job that is being submitted or deleted at this moment, or another's
     folder. Only if its name is one of our ids and nothing of it is new, it counts as corrupted.
@@ -48,6 +50,8 @@ def load_jobs(bundles: Bundles, *, now: datetime) -> Listing:
     """
 
     def load(job_id: str) -> Union[Job, str, None]:
+        if job_id in known:
+            return known[job_id]
         try:
             return bundles.load(job_id).job
         except ManifestError:

@@ -1,4 +1,4 @@
-"""The commands that ask: translate, stat, why, systems, stageout, list, history."""
+"""The commands that ask: translate, stat, why, systems, stageout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from cloudq.client.invocation import (
     load_config,
     one_id,
     open_bundles,
-    open_configured,
     present,
 )
 from cloudq.client.tables import coloured, on_terminal, terminal_width
@@ -101,50 +100,30 @@ def systems(*, as_json: bool) -> None:
 
 @click.command()
 @id_options
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The folder, instead of ID."
 )
 @click.option("--zip", "packed", is_flag=True, help="Leave output.zip packed.")
 @common_options
 def stageout(
-    *, job_id: Optional[str], id_option: Optional[str], folder: Optional[Path], packed: bool
+    *,
+    job_id: Optional[str],
+    id_option: Optional[str],
+    patterns: tuple[str, ...],
+    folder: Optional[Path],
+    packed: bool,
 ) -> None:
-    """Fetch a job's outputs and logs into a folder named as the job."""
+    """Fetch a job's outputs and logs into a folder named as the job; only some of them: 'results/*.csv'."""
+    from cloudq.client.selection import Patterns
     from cloudq.client.stageout import stage_out
 
+    if id_option and job_id:
+        patterns, job_id = (job_id, *patterns), None
+    if packed and patterns:
+        raise click.UsageError("Argument --zip: not allowed with argument PATTERN")
     config = load_config()
     bundles = open_bundles(config)
     found_id = find_id(bundles, config, one_id(job_id, id_option))
-    stage_out(bundles, found_id, folder or Path(found_id), packed=packed)
+    stage_out(bundles, found_id, folder or Path(found_id), packed=packed, patterns=Patterns(patterns))
     click.echo(f"Saved as {folder or found_id}.")
-
-
-@click.command("list")
-@json_option
-@common_options
-def list_jobs(*, as_json: bool) -> None:
-    """List the jobs that have not ended."""
-    _print_listing(final=False, as_json=as_json)
-
-
-@click.command()
-@json_option
-@common_options
-def history(*, as_json: bool) -> None:
-    """List the jobs that have ended."""
-    _print_listing(final=True, as_json=as_json)
-
-
-def _print_listing(*, final: bool, as_json: bool) -> None:
-    from cloudq.client import listing
-    from cloudq.manifest import program_members
-
-    found = listing.load_jobs(open_configured(), now=present())
-    jobs = [job for job in found.jobs if job.state.final == final]
-    corrupted = f"The following jobs are corrupted: {', '.join(found.corrupted)}"
-    if as_json:
-        print_json([program_members(job) for job in jobs])
-    else:
-        click.echo(listing.render_final_jobs(jobs) if final else listing.render_open_jobs(jobs))
-    if found.corrupted:
-        click.echo(corrupted if as_json else f"\n{corrupted}", err=as_json)

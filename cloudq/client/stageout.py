@@ -11,6 +11,7 @@ from typing import Optional
 from cloudq.archive import check_name, make_place, unpack
 from cloudq.bundle import CANCEL, INPUT, MANIFEST, OUTPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.logs import Log, find_logs, is_log, read_log
+from cloudq.client.selection import EVERYTHING, Patterns
 from cloudq.errors import ArchiveError, InputError, ManifestError, NoSuchJobError
 from cloudq.job import Job
 from cloudq.store.files import appearing
@@ -20,7 +21,9 @@ _NOT_FETCHED = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, CANCEL})
 logger = logging.getLogger(__name__)
 
 
-def stage_out(bundles: Bundles, job_id: str, folder: Path, *, packed: bool = False) -> None:
+def stage_out(
+    bundles: Bundles, job_id: str, folder: Path, *, packed: bool = False, patterns: Patterns = EVERYTHING
+) -> None:
     """Fetch what a job made into a folder, which may be there; files of the same names are replaced.
 
     In any state: the contents of `output.zip`, the logs as `stdout[.TASK]` and `stderr[.TASK]`, and
@@ -29,6 +32,7 @@ def stage_out(bundles: Bundles, job_id: str, folder: Path, *, packed: bool = Fal
 
     Args:
         packed: Leave `output.zip` as it is, as CloudQ 1.2 does.
+        patterns: Only files of these names.
 
     Raises:
         ArchiveError: `output.zip` has a member that must not be unpacked.
@@ -36,15 +40,16 @@ def stage_out(bundles: Bundles, job_id: str, folder: Path, *, packed: bool = Fal
         StoreError, OSError: An object could not be fetched or written.
     """
     job = _load(bundles, job_id)
-    names = set(bundles.entries(job_id))
+    names = {name for name in bundles.entries(job_id) if name == OUTPUT or patterns.admits(name)}
     _make_folder(folder)
     unpacked: Collection[str] = ()
     if OUTPUT in names:
-        unpacked = _fetch_output(bundles, job_id, folder, packed=packed)
+        unpacked = _fetch_output(bundles, job_id, folder, packed=packed, patterns=patterns)
     # A 1.2 agent puts early copies of the logs into the archive: those are to be replaced.
     owned = unpacked if job is None or job.claim_token else [n for n in unpacked if not is_log(n)]
     for log in (*find_logs(bundles, job_id, "stdout"), *find_logs(bundles, job_id, "stderr")):
-        _save_log(bundles, job_id, log, _log_place(folder, log.name, owned))
+        if patterns.admits(log.name):
+            _save_log(bundles, job_id, log, _log_place(folder, log.name, owned))
     for name in sorted(names - _NOT_FETCHED - set(unpacked)):
         if not (is_log(name) or name.startswith("live/") or name.endswith("/")):
             _fetch_object(bundles, job_id, name, folder)
@@ -68,7 +73,9 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: exists, and is not a folder") from error
 
 
-def _fetch_output(bundles: Bundles, job_id: str, folder: Path, *, packed: bool) -> Collection[str]:
+def _fetch_output(
+    bundles: Bundles, job_id: str, folder: Path, *, packed: bool, patterns: Patterns
+) -> Collection[str]:
     if packed:
         bundles.download(job_id, OUTPUT, folder / OUTPUT)
         return ()
@@ -77,7 +84,7 @@ def _fetch_output(bundles: Bundles, job_id: str, folder: Path, *, packed: bool) 
         archive = Path(temporary) / OUTPUT
         bundles.download(job_id, OUTPUT, archive)
         try:
-            return frozenset(unpack(archive, folder))
+            return frozenset(unpack(archive, folder, wanted=patterns.admits))
         except ArchiveError as error:
             error.hint = "`cloudqcli stageout --zip` leaves output.zip packed"
             raise

@@ -65,7 +65,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class _Parcel:
+class Parcel:
     """A checked job and what must be stored with it: small objects, and the archive of inputs."""
 
     job: Job
@@ -92,10 +92,20 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
         archive = Path(folder) / INPUT if submission.inputs else None
         if archive is not None:
             pack_inputs(submission.inputs, archive)
-        input_size = len(script) + (archive.stat().st_size if archive else 0)
-        job = replace(job, submitted=now, input_size=input_size)
-        job = _store(bundles, _Parcel(job, objects, archive))
-    _notify(bundles, job, demand_of(config, job, script), now)
+        return deliver(bundles, Parcel(job, objects, archive), demand_of(config, job, script), now=now)
+
+
+def deliver(bundles: Bundles, parcel: Parcel, demand: Demand, *, now: datetime) -> Job:
+    """Store a checked job and tell the agents; return it as it was stored.
+
+    Raises:
+        StoreError: Not everything could be stored; what was is removed again as far as possible.
+    """
+    archive, script = parcel.archive, parcel.objects[parcel.job.name]
+    input_size = len(script) + (archive.stat().st_size if archive else 0)
+    job = replace(parcel.job, submitted=now, input_size=input_size)
+    job = _store(bundles, replace(parcel, job=job))
+    _notify(bundles, job, demand, now)
     return job
 
 
@@ -171,7 +181,7 @@ def _full_ids(bundles: Bundles, beginnings: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _store(bundles: Bundles, parcel: _Parcel) -> Job:
+def _store(bundles: Bundles, parcel: Parcel) -> Job:
     """Store a job under an id that is free, and return it as it was stored."""
     for _ in range(_ID_ATTEMPTS - 1):
         try:
@@ -182,7 +192,7 @@ def _store(bundles: Bundles, parcel: _Parcel) -> Job:
     return _store_as(bundles, parcel)
 
 
-def _store_as(bundles: Bundles, parcel: _Parcel) -> Job:
+def _store_as(bundles: Bundles, parcel: Parcel) -> Job:
     job = parcel.job
     with _taken_back_on_failure(bundles, job.id) as stored:
         for name, data in parcel.objects.items():

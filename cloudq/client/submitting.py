@@ -1,4 +1,4 @@
-"""The commands that submit: submit, run."""
+"""The commands that submit: submit, run, resubmit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import click
 
 from cloudq.bundle import Bundles
 from cloudq.cli import Command
-from cloudq.client.answering import print_json
+from cloudq.client.answering import for_each, print_json
 from cloudq.client.invocation import (
+    all_ids,
     common_options,
+    find_id,
+    ids_options,
     json_option,
     load_config,
     open_bundles,
@@ -204,3 +207,34 @@ def _attend(bundles: Bundles, job_id: str, *, folder: Optional[Path], raw: bool)
         click.echo(f"Saved as {folder}.", err=True)
     click.echo(render_end(job), err=True)
     return exit_status_of(job)
+
+
+@click.command()
+@ids_options
+@click.option("--failed", is_flag=True, help="Of array jobs, only the tasks that did not end as DONE.")
+@click.option(
+    "-D",
+    "--directive",
+    "directives",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A directive, instead of what the meta script said: -D walltime=2:00:00; repeatable.",
+)
+@common_options
+def resubmit(
+    *, job_ids: tuple[str, ...], id_options: tuple[str, ...], failed: bool, directives: tuple[str, ...]
+) -> None:
+    """Submit jobs once more, as new jobs, with the same script, inputs and options."""
+    from cloudq.client.resubmission import resubmit as resubmit_job
+    from cloudq.client.sweeps import parse_directives
+
+    config = load_config()
+    bundles = open_bundles(config)
+    changes = parse_directives(directives)
+
+    def act(job_id: str) -> str:
+        job = resubmit_job(bundles, config, job_id, failed_only=failed, directives=changes, now=present())
+        remember_submitted(config, [job])
+        return f"Job ({job.id}) {job.name} has been submitted."
+
+    for_each(lambda text: find_id(bundles, config, text), all_ids(job_ids, id_options), act)

@@ -7,7 +7,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -40,7 +40,7 @@ def submission(options: Mapping[str, Any]) -> Submission:
         },
         array_range=ArrayRange.parse(array_range) if array_range else None,
         inputs=tuple(map(parse_input, options["inputs"])),
-        directives=dict(_parse_directive(text) for text in options["directives"]),
+        directives=parse_directives(options["directives"]),
         arguments=tuple(options["arguments"]),
         variables=dict(_parse_variable(text) for text in options["variables"]),
     )
@@ -123,6 +123,11 @@ def _words(line: str, source: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise InputError(f"--each-line {source}: {line!r}: {error}") from error
+
+
+def parse_directives(texts: Iterable[str]) -> dict[str, str]:
+    """Parse `KEY=VALUE`, each once. Raises InputError."""
+    return dict(map(_parse_directive, texts))
 
 
 def _parse_directive(text: str) -> tuple[str, str]:
