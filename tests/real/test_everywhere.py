@@ -28,7 +28,7 @@ SCRIPT = r"""#!/bin/bash
 #$ resource: small
 #$ walltime: 0:05:00
 #$ container_img: docker://127.0.0.1:26850/testbed/busybox:1
-#$ -l nosuch=1
+#$ -l h_rt=600
 #$ -N native
 #PBS -N native
 #SBATCH --job-name=native
@@ -124,13 +124,13 @@ class Place:
         account.write("data/one.txt", "one\n")
         account.write("data/sub folder/zwei ü.txt", "two\n")
         script = account.write("job.sh", SCRIPT)
-        wait_until(lambda: self._is_known(script), f"the presence of {self.system}", 60)
+        wait_until(lambda: self._is_known(script), f"the presence of {self.system}", 120)
         options = ("--input", "data", "--array_tid", "1-5:2")
         job_id = self.laptop.cloudqcli("submit", "--parsable", str(script), *options).strip()
         wait_until(
             lambda: self.laptop.stat(job_id)["state"] in ("DONE", "ERROR", "TIMEOUT", "DELETED"),
             lambda: f"the end on {self.system} under {self.runtime}: {self.laptop.stat(job_id)}",
-            100,
+            200,
         )
         members = self.laptop.stat(job_id)
         self.laptop.cloudqcli("stageout", job_id)
@@ -156,12 +156,12 @@ class Place:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Return the contents of all files but the script and what it was translated to."""
+    """Return the contents of all files but the script, what it was translated to, and the logs."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_text(encoding="utf-8")
         for path in files
-        if not path.name.startswith("job")
+        if not path.name.startswith(("job", "stdout.", "stderr."))
     }
 
 

@@ -4,6 +4,7 @@ outside of them; there are no comments (make_argv in qsub.c). So a word is writt
 A job starts in the home directory: `cd` in base.sh brings it to its own.
 -#}
 {% extends "base.sh" %}
+{% from "parts/refusals.sh" import unless_fixed_number %}
 
 {% macro lines(directive, words) %}
 {% for option, values in words | options %}
@@ -46,9 +47,8 @@ A job starts in the home directory: `cd` in base.sh brings it to its own.
 {{ lines("resource", ["-q", resource]) -}}
 {% endif %}
 {{ lines("resource", resource_words) -}}
-{% if fixed and n > 1 and "{n}" not in resource %}
-{% set place = directives.resource ~ " on system " ~ system.name %}
-{{ fail("n_resource", "expected 1, as the definition of " ~ place ~ " fixes the number by " ~ fixed[0] ~ " without {n}") }}
+{% if "{n}" not in resource %}
+{{ unless_fixed_number(fail, system, directives, fixed) -}}
 {% endif %}
 {% if not fixed and (directives.resource or directives.nodes or chunk) and "{n}" not in resource %}
 {{ lines("resource", ["-l", "select=" ~ n ~ chunk]) -}}

@@ -4,6 +4,7 @@ backslash escapes also within them, but not a blank outside; a bare # ends the l
 dropped, and the next line's first word becomes the value. `--x=v` is right also where v is optional.
 -#}
 {% extends "base.sh" %}
+{% from "parts/refusals.sh" import unless_fixed_number %}
 
 {% macro word(text) -%}
 {% if text is matching("\\A[A-Za-z0-9_@%+=:,./-]+\\Z") -%}
@@ -41,9 +42,8 @@ dropped, and the next line's first word becomes the value. `--x=v` is right also
 {% if "{n}" in resource %}
 {% elif not fixed %}
 #SBATCH --nodes={{ n }}
-{% elif n > 1 %}
-{% set place = directives.resource ~ " on system " ~ system.name %}
-{{ fail("n_resource", "expected 1, as the definition of " ~ place ~ " fixes the number by " ~ fixed[0] ~ " without {n}") }}
+{% else %}
+{{ unless_fixed_number(fail, system, directives, fixed) -}}
 {% endif %}
 {% endif %}
 {% if directives.nodes %}
