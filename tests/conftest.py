@@ -9,7 +9,10 @@ import pytest
 
 from tests.servers import moto_server
 
-_AWS_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION")
+_AWS_VARIABLES = (
+    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"),
+    *("AWS_CA_BUNDLE", "CLOUDQ_STORE"),
+)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import logging
 import os
 import signal
@@ -110,9 +111,7 @@ def detach(config: AgentConfig) -> str:
     try:
         _queue(config).probe()
         with sole_agent(config, announce=False):
-            presence, _ = Bundles(open_store(config.store), config.prefix).published(config.name)
-            if presence is not None:
-                check_gone(presence, config, datetime.now(timezone.utc))
+            _in_another_process(lambda: _check_gone(config))
     except AgentRunsError as error:
         other = str(error)
     reader, writer = os.pipe()
@@ -125,6 +124,42 @@ def detach(config: AgentConfig) -> str:
         if not started.read():
             raise CloudQError(f"agent {config.name} ended at once", hint=f"see its log in {config.directory}")
     return other
+
+
+def _check_gone(config: AgentConfig) -> None:
+    presence, _ = Bundles(open_store(config.store), config.prefix).published(config.name)
+    if presence is not None:
+        check_gone(presence, config, datetime.now(timezone.utc))
+
+
+def _in_another_process(check: Callable[[], None]) -> None:
+    """Make a check that may start threads (of the S3 library), which a fork afterwards would not survive.
+
+    Raises:
+        AgentRunsError: The check raised it.
+        CloudQError: The check raised another one; with its words and its exit status.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            check()
+        except CloudQError as error:
+            kind = isinstance(error, AgentRunsError)
+            os.write(writer, json.dumps([kind, str(error), error.hint, error.exit_status]).encode())
+        except BaseException as error:  # noqa: BLE001 - told by the parent
+            os.write(writer, json.dumps([False, f"unexpected fault: {error!r}", "", 1]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    if said:
+        runs, message, hint, exit_status = json.loads(said)
+        fault = (AgentRunsError if runs else CloudQError)(message, hint)
+        fault.exit_status = exit_status
+        raise fault
 
 
 def _be_a_daemon(config: AgentConfig, started: int) -> None:

@@ -111,6 +111,21 @@ class Store(Protocol):
         """
         ...
 
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        """Store what comes in blocks, without a copy on disk, and return what the store then says of it.
+
+        If the blocks end with an error, that is raised, and what was there before is still there.
+
+        Args:
+            blocks: The bytes, in pieces of any size.
+            key: The object.
+            expected: About how many bytes there will be, if that is known.
+
+        Raises:
+            StoreError: The object does not have the size of what was sent.
+        """
+        ...
+
     def download(self, key: str, path: Path) -> None:
         """Fetch an object of any size into a file, which appears whole or not at all (mode 0600).
 
@@ -135,9 +150,20 @@ def open_store(address: StoreAddress) -> Store:
 
         return DirectoryStore.at(address)
     if scheme in ("http", "https", ""):
-        from cloudq.store.s3 import S3Store
-
-        return S3Store.at(address)
+        return _open_s3(address)
     raise ConfigError(
         f"cloudq_endpoint_url: expected https://, http:// or file://, got {address.endpoint_url!r}"
     )
+
+
+def _open_s3(address: StoreAddress) -> Store:
+    from cloudq.store.choice import choose_library
+
+    choice = choose_library(address)
+    if choice.library == "obstore":
+        from cloudq.store.obstore import ObstoreStore
+
+        return ObstoreStore.at(address, choice)
+    from cloudq.store.s3 import S3Store
+
+    return S3Store.at(address)

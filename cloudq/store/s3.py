@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, cast
 
 from s3transfer.subscribers import BaseSubscriber
 
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
 from cloudq.store import Blob, Entry, StoreAddress
+from cloudq.store.answers import BULK_DELETE_REFUSED
+from cloudq.store.blocks import BlockFile, CountedBlocks, part_size
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
 from cloudq.store.s3_client import make_client
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from s3transfer.futures import TransferFuture
     from s3transfer.manager import TransferManager
 
+PART = 8 * 1024 * 1024
+"""Bytes of one part of a large object."""
+
 _KEYS_PER_DELETE = 1000
 _READ_ATTEMPTS = 3
-_BULK_DELETE_REFUSED = frozenset({400, 405, 501})
 
 
 class S3Store:
@@ -60,6 +64,11 @@ class S3Store:
             ConfigError: The endpoint is not a URL.
         """
         return cls(make_client(address), address)
+
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket."""
+        return self._bucket
 
     @property
     def url(self) -> str:
@@ -127,6 +136,23 @@ class S3Store:
         if stored.size != size:
             raise StoreError(
                 f"{self.url}: {key!r} has {stored.size} bytes after the upload of {size} from {path}"
+            )
+        return stored
+
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        counter = CountedBlocks(blocks)
+        try:
+            with self._asking(f"write {key!r}"), self._transfers(part_size(expected, PART)) as transfers:
+                file = cast(BinaryIO, BlockFile(counter))
+                transfers.upload(file, self._bucket, key).result()
+        except Exception:
+            if counter.fault is not None:
+                raise counter.fault from None
+            raise
+        stored = self.stat(key)
+        if stored.size != counter.size:
+            raise StoreError(
+                f"{self.url}: {key!r} has {stored.size} bytes after the upload of {counter.size}"
             )
         return stored
 
@@ -199,8 +225,7 @@ class S3Store:
             try:
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
             except LIBRARY_ERRORS as error:
-                # Some servers do not have this verb, or demand a digest that they do not name.
-                if status_of(error) in _BULK_DELETE_REFUSED:
+                if status_of(error) in BULK_DELETE_REFUSED:
                     return keys
                 raise
         return tuple(failed.get("Key", "") for failed in answer.get("Errors", ()))
@@ -213,10 +238,11 @@ class S3Store:
                 if code_of(error) != "NoSuchKey":
                     raise
 
-    def _transfers(self) -> TransferManager:
+    def _transfers(self, part: int = PART) -> TransferManager:
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
-        return create_transfer_manager(self._client, TransferConfig(preferred_transfer_client="classic"))
+        config = TransferConfig(preferred_transfer_client="classic", multipart_chunksize=part)
+        return create_transfer_manager(self._client, config)
 
 
 class _Known(BaseSubscriber):

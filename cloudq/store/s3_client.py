@@ -31,7 +31,7 @@ def make_client(address: StoreAddress, *, attempts: int = ATTEMPTS) -> S3Client:
         StoreRefusedError: The profile is unknown, or there are no credentials.
         ConfigError: The endpoint is not a URL.
     """
-    session = _session(address.profile)
+    session = open_session(address.profile)
     try:
         return session.client(
             "s3",
@@ -45,7 +45,7 @@ def make_client(address: StoreAddress, *, attempts: int = ATTEMPTS) -> S3Client:
         ) from error
 
 
-def _session(profile: str) -> Session:
+def open_session(profile: str) -> Session:
     from boto3.session import Session
     from botocore.exceptions import BotoCoreError, ProfileNotFound
 

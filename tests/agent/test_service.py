@@ -18,6 +18,7 @@ import pytest
 from cloudq.bundle import Bundles
 from cloudq.job import Job, JobKind, JobState, new_job_id
 from cloudq.store import StoreAddress, open_store
+from cloudq.store.s3_client import make_client
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="agents run on POSIX systems")
 
@@ -112,6 +113,26 @@ def test_one_pass_takes_a_job_and_the_next_ends_it(host: Host) -> None:
     assert host.state(job) is not JobState.INIT
     _wait_until(lambda: host.cloudqd().returncode == 0 and host.state(job) is JobState.DONE)
     assert host.bundles.presence("demo") is not None
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_daemon_speaks_to_an_s3_server(host: Host, moto_endpoint: str) -> None:
+    """The threads of the S3 library do not survive a fork: whoever asked before it would wait for ever."""
+    bucket = f"daemon-{new_job_id()}"
+    host.keys.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing", AWS_CONFIG_FILE=os.devnull)
+    config = host.home / ".cloudq/agent/config.ini"
+    text = config.read_text().replace(f"file://{host.home}/store", moto_endpoint)
+    config.write_text(text.replace("cloudq_bucket = bucket", f"cloudq_bucket = {bucket}"))
+    refused = host.cloudqd("--daemon")
+    assert (refused.returncode, refused.stderr.partition("\n")[0]) == (
+        4,
+        f"Error: s3://{bucket} at {moto_endpoint}: cannot read 'agent/.systems/demo.json': "
+        "no such bucket (NoSuchBucket 404)",
+    )
+    make_client(StoreAddress(moto_endpoint, bucket)).create_bucket(Bucket=bucket)
+    assert host.cloudqd("--daemon").returncode == 0
+    bundles = Bundles(open_store(StoreAddress(moto_endpoint, bucket)))
+    _wait_until(lambda: bundles.presence("demo") is not None)
 
 
 def test_a_daemon_detaches_runs_a_job_and_is_stopped(host: Host) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Callable
 import pytest
 
 from cloudq.store import Store, StoreAddress
+from cloudq.store.choice import Choice
+from cloudq.store.credentials import StaticKeys
 from cloudq.store.directory import DirectoryStore
 from cloudq.store.memory import MemoryStore
 from cloudq.store.s3 import S3Store
@@ -24,8 +26,11 @@ KINDS = (
     "memory",
     "directory",
     "moto",
+    "moto obstore",
     pytest.param("seaweedfs", marks=pytest.mark.real),
+    pytest.param("seaweedfs obstore", marks=pytest.mark.real),
     pytest.param("ceph", marks=pytest.mark.real),
+    pytest.param("ceph obstore", marks=pytest.mark.real),
 )
 _REAL_ENDPOINTS = {"seaweedfs": "CLOUDQ_TEST_SEAWEEDFS", "ceph": "CLOUDQ_TEST_CEPH"}
 
@@ -49,7 +54,7 @@ def tolerate(kind: str, request: pytest.FixtureRequest) -> Callable[[str, str], 
     """Expects a test to fail on one kind of server, for a reason that CloudQ can live with."""
 
     def expect_failure(of_kind: str, reason: str) -> None:
-        if kind == of_kind:
+        if kind.split()[0] == of_kind:
             request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
     return expect_failure
@@ -65,12 +70,12 @@ def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> I
                 return MemoryStore()
             if kind == "directory":
                 return DirectoryStore(tmp_path_factory.mktemp("store"), "jobs")
-            if kind == "moto":
-                return _new_bucket(moto_endpoint)
-            endpoint = _real_endpoint(kind)
+            server, _, library = kind.partition(" ")
+            endpoint = moto_endpoint if server == "moto" else _real_endpoint(server)
             store = _new_bucket(endpoint)
-            stack.callback(_remove_bucket, endpoint, store)
-            return store
+            if server != "moto":
+                stack.callback(_remove_bucket, endpoint, store)
+            return by_obstore(endpoint, store.bucket, other=store) if library else store
 
         yield open_one
 
@@ -90,10 +95,25 @@ def _new_bucket(endpoint: str) -> S3Store:
     return S3Store(client, address)
 
 
+def by_obstore(endpoint: str, bucket: str, *, other: Store, attempts: int = ATTEMPTS) -> Store:
+    """Open the same bucket by obstore; tests that need it are skipped where it is not installed."""
+    pytest.importorskip("obstore")
+    from cloudq.store.obstore import ObstoreStore
+    from cloudq.store.obstore_client import make_client as make_obstore_client
+
+    address = StoreAddress(endpoint, bucket)
+    access_key = os.environ.get("CLOUDQ_TEST_ACCESS_KEY", "testing")
+    secret_key = os.environ.get("CLOUDQ_TEST_SECRET_KEY", "testing")
+    keys = StaticKeys(access_key, secret_key)
+    client, credentials = make_obstore_client(address, Choice("obstore", "", keys), attempts=attempts)
+    return ObstoreStore(
+        client, address, credentials=credentials, open_other=lambda: other, sleep=lambda _: None
+    )
+
+
 def _remove_bucket(endpoint: str, store: S3Store) -> None:
     store.delete(entry.key for entry in store.list(""))
-    bucket = store.url.partition("://")[2].partition(" ")[0]
-    cached_client(endpoint).delete_bucket(Bucket=bucket)
+    cached_client(endpoint).delete_bucket(Bucket=store.bucket)
 
 
 @cache

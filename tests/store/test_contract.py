@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -364,8 +364,36 @@ def test_files_come_back_as_they_went(store: Store, tmp_path: Path, size: int) -
     entry = store.upload(source, "a/file")
     store.download("a/file", target)
     assert target.read_bytes() == source.read_bytes()
-    assert (entry.key, entry.size) == ("a/file", size)
-    assert entry == store.stat("a/file")
+    stored = store.stat("a/file")
+    assert (entry.key, entry.size, entry.etag) == ("a/file", size, stored.etag)
+    assert abs(entry.modified - stored.modified) < timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("number", [0, 1, 20], ids=["nothing", "one block", "20 MiB"])
+def test_blocks_come_back_as_they_went(store: Store, tmp_path: Path, number: int) -> None:
+    blocks = [os.urandom(1024 * 1024 + i) for i in range(number)]
+    entry = store.upload_blocks(iter(blocks), "a/blocks", expected=number)
+    store.download("a/blocks", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"".join(blocks)
+    assert (entry.key, entry.size, entry.etag) == (
+        "a/blocks",
+        sum(map(len, blocks)),
+        store.stat("a/blocks").etag,
+    )
+
+
+@pytest.mark.parametrize("number", [0, 20], ids=["at once", "after 20 MiB"])
+def test_blocks_that_break_off_change_nothing(store: Store, number: int) -> None:
+    def blocks() -> Iterator[bytes]:
+        for _ in range(number):
+            yield bytes(1024 * 1024)
+        raise OSError(5, "the disk fails", "source")
+
+    store.write("a", b"old")
+    with pytest.raises(OSError, match="the disk fails"):
+        store.upload_blocks(blocks(), "a")
+    assert store.read("a").data == b"old"
+    assert keys_of(store) == ["a"]
 
 
 def test_an_upload_replaces(store: Store, tmp_path: Path) -> None:

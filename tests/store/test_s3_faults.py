@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from botocore.exceptions import ClientError, UnauthorizedSSOTokenError
@@ -17,11 +18,11 @@ from cloudq.errors import (
     StoreRefusedError,
     StoreUnreachableError,
 )
-from cloudq.store import StoreAddress
+from cloudq.store import Store, StoreAddress
 from cloudq.store.conditional import ATTEMPTS
 from cloudq.store.s3 import S3Store
 from cloudq.store.s3_errors import store_error
-from tests.store.conftest import cached_client
+from tests.store.conftest import by_obstore, cached_client
 from tests.store.faulty_server import Fault, FaultyServer, etag_of, faulty_server
 
 OLD, OURS, THEIRS = b"old", b"ours", b"theirs"
@@ -65,13 +66,25 @@ def server(running_server: FaultyServer) -> FaultyServer:
     return running_server
 
 
-def open_store(endpoint: str, *, attempts: int = 1) -> S3Store:
-    client = cached_client(endpoint, attempts)
-    return S3Store(client, StoreAddress(endpoint, "bucket"), sleep=lambda _: None)
+OpenStore = Callable[..., Store]
+
+
+@pytest.fixture(params=["boto3", "obstore"])
+def open_store(request: pytest.FixtureRequest) -> OpenStore:
+    """Opens a store whose library tries so often; once, if nothing is said."""
+
+    def open_one(endpoint: str, *, attempts: int = 1) -> Store:
+        client = cached_client(endpoint, attempts)
+        store = S3Store(client, StoreAddress(endpoint, "bucket"), sleep=lambda _: None)
+        if request.param == "boto3":
+            return store
+        return by_obstore(endpoint, "bucket", other=store, attempts=attempts)
+
+    return open_one
 
 
 @pytest.fixture
-def store(server: FaultyServer) -> S3Store:
+def store(server: FaultyServer, open_store: OpenStore) -> Store:
     """A store whose library does not try again by itself."""
     return open_store(server.url)
 
@@ -87,7 +100,7 @@ def check_line(error: StoreError, where: str) -> None:
 
 @pytest.mark.parametrize("faults", FAULTS)
 def test_a_creation_that_won_is_known_to_have_won(
-    server: FaultyServer, store: S3Store, faults: list[Fault]
+    server: FaultyServer, store: Store, faults: list[Fault]
 ) -> None:
     server.fail("PUT", *faults)
     assert store.create("a", OURS) == etag_of(OURS)
@@ -96,7 +109,7 @@ def test_a_creation_that_won_is_known_to_have_won(
 
 @pytest.mark.parametrize("faults", FAULTS)
 def test_a_replacement_that_won_is_known_to_have_won(
-    server: FaultyServer, store: S3Store, faults: list[Fault]
+    server: FaultyServer, store: Store, faults: list[Fault]
 ) -> None:
     server.objects["a"] = OLD
     server.fail("PUT", *faults)
@@ -105,7 +118,7 @@ def test_a_replacement_that_won_is_known_to_have_won(
 
 
 @pytest.mark.parametrize("fault", LOST_FAULTS)
-def test_a_creation_that_lost_is_a_conflict(server: FaultyServer, store: S3Store, fault: Fault) -> None:
+def test_a_creation_that_lost_is_a_conflict(server: FaultyServer, store: Store, fault: Fault) -> None:
     server.objects["a"] = THEIRS
     server.fail("PUT", fault)
     with pytest.raises(ConflictError, match="changed by somebody else: a$"):
@@ -114,7 +127,7 @@ def test_a_creation_that_lost_is_a_conflict(server: FaultyServer, store: S3Store
 
 
 @pytest.mark.parametrize("fault", LOST_FAULTS)
-def test_a_replacement_that_lost_is_a_conflict(server: FaultyServer, store: S3Store, fault: Fault) -> None:
+def test_a_replacement_that_lost_is_a_conflict(server: FaultyServer, store: Store, fault: Fault) -> None:
     server.objects["a"] = THEIRS
     server.fail("PUT", fault)
     with pytest.raises(ConflictError):
@@ -122,20 +135,22 @@ def test_a_replacement_that_lost_is_a_conflict(server: FaultyServer, store: S3St
     assert server.objects == {"a": THEIRS}
 
 
-def test_a_replacement_of_what_is_gone_is_a_conflict(server: FaultyServer, store: S3Store) -> None:
+def test_a_replacement_of_what_is_gone_is_a_conflict(server: FaultyServer, store: Store) -> None:
     with pytest.raises(ConflictError):
         store.replace("a", OURS, etag=etag_of(OLD))
     assert server.requests["PUT"] == 1
 
 
-def test_the_library_that_meets_its_own_write_is_understood(server: FaultyServer) -> None:
+def test_the_library_that_meets_its_own_write_is_understood(
+    server: FaultyServer, open_store: OpenStore
+) -> None:
     store = open_store(server.url, attempts=2)
     server.fail("PUT", REPLY_LOST)
     assert store.create("a", OURS) == etag_of(OURS)
     assert server.requests["PUT"] == 2
 
 
-def test_a_server_that_stays_broken_is_given_up(server: FaultyServer, store: S3Store) -> None:
+def test_a_server_that_stays_broken_is_given_up(server: FaultyServer, store: Store) -> None:
     server.fail("PUT", *[BROKEN] * 100)
     with pytest.raises(
         StoreUnreachableError, match=r"in trouble or overloaded \(InternalError 500\)$"
@@ -145,7 +160,7 @@ def test_a_server_that_stays_broken_is_given_up(server: FaultyServer, store: S3S
     assert server.requests["PUT"] == ATTEMPTS
 
 
-def test_a_server_that_refuses_without_a_reason_is_given_up(server: FaultyServer, store: S3Store) -> None:
+def test_a_server_that_refuses_without_a_reason_is_given_up(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = OLD
     server.fail("PUT", *[REFUSED] * 100)
     with pytest.raises(StoreRefusedError, match="says that the object was changed, but it was not") as caught:
@@ -154,14 +169,14 @@ def test_a_server_that_refuses_without_a_reason_is_given_up(server: FaultyServer
     assert "cannot do conditional writes" in caught.value.hint
 
 
-def test_a_server_without_conditional_writes_is_not_asked_again(server: FaultyServer, store: S3Store) -> None:
+def test_a_server_without_conditional_writes_is_not_asked_again(server: FaultyServer, store: Store) -> None:
     server.fail("PUT", Fault(501, "NotImplemented"))
     with pytest.raises(StoreRefusedError, match="not implemented"):
         store.create("a", OURS)
     assert server.requests["PUT"] == 1
 
 
-def test_credentials_that_expire_are_no_conflict(server: FaultyServer, store: S3Store) -> None:
+def test_credentials_that_expire_are_no_conflict(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = THEIRS
     server.fail("PUT", BROKEN)
     server.fail("GET", Fault(400, "ExpiredToken"))
@@ -225,7 +240,7 @@ def test_an_answer_is_explained(status: int, code: str, kind: type, problem: str
 @pytest.mark.parametrize("status", [403, 400])
 @pytest.mark.parametrize("verb", ["read", "stat"])
 def test_a_refused_read_is_not_a_missing_object(
-    server: FaultyServer, store: S3Store, verb: str, status: int
+    server: FaultyServer, store: Store, verb: str, status: int
 ) -> None:
     method = {"read": "GET", "stat": "HEAD"}[verb]
     server.fail(method, Fault(status, "AccessDenied"))
@@ -235,13 +250,13 @@ def test_a_refused_read_is_not_a_missing_object(
     check_line(caught.value, server.url)
 
 
-def test_a_missing_bucket_is_not_a_missing_object(server: FaultyServer, store: S3Store) -> None:
+def test_a_missing_bucket_is_not_a_missing_object(server: FaultyServer, store: Store) -> None:
     server.fail("GET", Fault(404, "NoSuchBucket"))
     with pytest.raises(StoreRefusedError, match=r"cannot read 'a': no such bucket \(NoSuchBucket 404\)$"):
         store.read("a")
 
 
-def test_a_listing_of_a_missing_bucket_says_so(server: FaultyServer, store: S3Store) -> None:
+def test_a_listing_of_a_missing_bucket_says_so(server: FaultyServer, store: Store) -> None:
     server.fail("GET", Fault(404, "NoSuchBucket"))
     with pytest.raises(StoreRefusedError, match="cannot list objects: no such bucket"):
         list(store.list(""))
@@ -251,7 +266,7 @@ def test_a_listing_of_a_missing_bucket_says_so(server: FaultyServer, store: S3St
     "body", [b"", b"<html><body>Not found</body></html>", b"not found"], ids=["empty", "html", "text"]
 )
 def test_a_404_without_a_code_of_s3_is_no_missing_bucket(
-    server: FaultyServer, store: S3Store, body: bytes
+    server: FaultyServer, store: Store, body: bytes
 ) -> None:
     """A web server that is no S3 server was called a missing bucket."""
     server.fail("GET", Fault(404, body=body))
@@ -263,7 +278,7 @@ def test_a_404_without_a_code_of_s3_is_no_missing_bucket(
     assert "cloudq_endpoint_url" in caught.value.hint
 
 
-def test_a_closed_port_is_unreachable() -> None:
+def test_a_closed_port_is_unreachable(open_store: OpenStore) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
     store = open_store(endpoint)
@@ -273,7 +288,7 @@ def test_a_closed_port_is_unreachable() -> None:
     assert caught.value.hint == "check cloudq_endpoint_url and the network"
 
 
-def test_a_server_without_tls_is_explained(server: FaultyServer) -> None:
+def test_a_server_without_tls_is_explained(server: FaultyServer, open_store: OpenStore) -> None:
     endpoint = server.url.replace("http:", "https:")
     store = open_store(endpoint)
     with pytest.raises(StoreUnreachableError, match="SSL") as caught:
@@ -307,13 +322,13 @@ def test_a_bucket_name_that_cannot_be_is_explained(server: FaultyServer) -> None
 # Reading and listing
 
 
-def test_a_body_that_breaks_off_is_read_again(server: FaultyServer, store: S3Store) -> None:
+def test_a_body_that_breaks_off_is_read_again(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = b"0123456789"
     server.fail("GET", Fault(200, body=b"01234", length=10))
     assert store.read("a").data == b"0123456789"
 
 
-def test_a_body_that_always_breaks_off_is_unreachable(server: FaultyServer, store: S3Store) -> None:
+def test_a_body_that_always_breaks_off_is_unreachable(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = b"0123456789"
     server.fail("GET", *[Fault(200, body=b"01234", length=10)] * 10)
     with pytest.raises(StoreUnreachableError) as caught:
@@ -321,12 +336,14 @@ def test_a_body_that_always_breaks_off_is_unreachable(server: FaultyServer, stor
     check_line(caught.value, server.url)
 
 
-def test_a_server_that_ignores_ranges_is_served(server: FaultyServer, store: S3Store) -> None:
+def test_a_server_that_ignores_ranges_is_served(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = b"0123456789"
     assert store.read_range("a", 3, 5) == b"34"
 
 
-def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer, store: S3Store) -> None:
+def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer) -> None:
+    """By boto3 only: obstore does not tell. No server is known that does this."""
+    store = S3Store(cached_client(server.url, 1), StoreAddress(server.url, "bucket"))
     half = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
     server.fail("GET", Fault(200, body=half))
     with pytest.raises(StoreUnreachableError, match="broke off the listing"):
@@ -345,17 +362,17 @@ def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer, 
     ],
 )
 def test_without_bulk_deletion_objects_are_deleted_singly(
-    server: FaultyServer, store: S3Store, fault: Fault
+    server: FaultyServer, store: Store, fault: Fault
 ) -> None:
     server.objects.update(a=b"", b=b"", c=b"")
-    server.fail("POST", fault)
+    server.fail("POST", fault, fault)
     store.delete(["a", "b"])
     assert list(server.objects) == ["c"]
 
 
-def test_an_object_that_bulk_deletion_left_is_reported(server: FaultyServer, store: S3Store) -> None:
+def test_an_object_that_bulk_deletion_left_is_reported(server: FaultyServer, store: Store) -> None:
     answer = b"<DeleteResult><Error><Key>b</Key><Code>AccessDenied</Code></Error></DeleteResult>"
-    server.fail("POST", Fault(200, body=answer))
+    server.fail("POST", Fault(200, body=answer), Fault(200, body=answer))
     server.fail("DELETE", Fault(403, "AccessDenied"))
     with pytest.raises(StoreRefusedError, match=r"cannot delete 'b': access denied \(AccessDenied 403\)$"):
         store.delete(["a", "b"])
@@ -364,9 +381,7 @@ def test_an_object_that_bulk_deletion_left_is_reported(server: FaultyServer, sto
 # Files
 
 
-def test_an_upload_that_arrived_short_is_reported(
-    server: FaultyServer, store: S3Store, tmp_path: Path
-) -> None:
+def test_an_upload_that_arrived_short_is_reported(server: FaultyServer, store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     server.objects["a"] = b"123"
     server.fail("PUT", Fault(200))
@@ -374,7 +389,7 @@ def test_an_upload_that_arrived_short_is_reported(
         store.upload(tmp_path / "file", "a")
 
 
-def test_an_upload_that_is_refused_says_why(server: FaultyServer, store: S3Store, tmp_path: Path) -> None:
+def test_an_upload_that_is_refused_says_why(server: FaultyServer, store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     server.fail("PUT", Fault(403, "AccessDenied"))
     with pytest.raises(StoreRefusedError, match="cannot write 'a': access denied"):
@@ -382,7 +397,7 @@ def test_an_upload_that_is_refused_says_why(server: FaultyServer, store: S3Store
 
 
 def test_a_download_that_is_refused_leaves_the_old_file(
-    server: FaultyServer, store: S3Store, tmp_path: Path
+    server: FaultyServer, store: Store, tmp_path: Path
 ) -> None:
     server.objects["a"] = b"new"
     target = tmp_path / "file"

@@ -1,0 +1,87 @@
+"""Blocks of bytes on their way to a store: how many go into one request, and what went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, Optional, TypeVar
+
+_BLOCK = 1024 * 1024
+# S3 takes at most 10,000 parts; a file may grow while it is read.
+_MOST_PARTS = 8_000
+
+Item = TypeVar("Item")
+
+
+class CountedBlocks:
+    """An iterator that remembers how many bytes it gave, and why it ended too early.
+
+    Attributes:
+        size: Bytes given so far.
+        fault: What the source of the blocks raised; a library may make an error of its own of it.
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self.size = 0
+        self.fault: Optional[BaseException] = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block = next(self._blocks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.fault = error
+            raise
+        self.size += len(block)
+        return block
+
+
+class BlockFile:
+    """Blocks, to be read as a file that cannot seek."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = bytearray()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return that many bytes; fewer only at the end."""
+        while size < 0 or len(self._rest) < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._rest += block
+        amount = len(self._rest) if size < 0 else size
+        data = bytes(self._rest[:amount])
+        del self._rest[:amount]
+        return data
+
+
+def file_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what is in a file."""
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def head_of(blocks: Iterator[bytes], size: int) -> tuple[bytes, bool]:
+    """Take blocks until there are more than `size` bytes; tell whether these are all."""
+    head = bytearray()
+    for block in blocks:
+        head += block
+        if len(head) > size:
+            return bytes(head), False
+    return bytes(head), True
+
+
+def part_size(expected: int, least: int) -> int:
+    """Return how many bytes each part must have for an object of about so many bytes."""
+    parts_full = -(-expected // _MOST_PARTS)
+    return max(least, -(-parts_full // _BLOCK) * _BLOCK)
+
+
+def windows(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Cut a sequence into pieces of at most `size` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))
