@@ -10,6 +10,7 @@ from typing import Optional
 from cloudq.errors import CloudQError, NotFoundError, StoreError
 from cloudq.finding import Finding, Level, fail, ok, refused, tried, warn
 from cloudq.store import Store, StoreAddress, open_store
+from cloudq.store.choice import choose_library
 from cloudq.store.probe import has_conditional_writes, store_time
 from cloudq.store.s3_checks import S3Inspector, inspector
 
@@ -20,7 +21,7 @@ ErrorResponses.html, RequestTimeTooSkewed."""
 
 EXPIRY_WARNED = timedelta(hours=1)
 _CONDITIONS_SUBJECT = "conditional writes"
-_LIBRARIES = {"s3": "boto3", "directory": "files in a folder"}
+_KINDS = {"directory": "files in a folder"}
 Now = Callable[[], datetime]
 
 
@@ -36,8 +37,7 @@ def store_findings(address: StoreAddress, folder: str, now: Now) -> Iterator[Fin
         store, server = open_store(address), inspector(address)
         if server is not None:
             yield _credentials(server, now())
-        kind = type(store).__module__.rpartition(".")[2]
-        yield ok("store", f"{store.url}, by {_LIBRARIES.get(kind, kind)}")
+        yield ok("store", f"{store.url}, by {_library(store, address, of_s3=server is not None)}")
         yield _clock(store, server, folder, now)
     except CloudQError as error:
         yield refused("store", error)
@@ -51,6 +51,15 @@ def store_findings(address: StoreAddress, folder: str, now: Now) -> Iterator[Fin
     if server is not None:
         yield _pages(server, folder)
     yield _conditions(store, folder)
+
+
+def _library(store: Store, address: StoreAddress, *, of_s3: bool) -> str:
+    """Say what does the work, and why, if there is a choice."""
+    if of_s3:
+        choice = choose_library(address)
+        return f"{choice.library} {choice.reason}"
+    kind = type(store).__module__.rpartition(".")[2]
+    return _KINDS.get(kind, kind)
 
 
 def _credentials(server: S3Inspector, now: datetime) -> Finding:
