@@ -102,6 +102,15 @@ class FaultyStore:
 
         return self._ask("upload", key, put)
 
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        data = b"".join(blocks)
+
+        def put() -> Entry:
+            self.store.write(key, data)
+            return self.store.stat(key)
+
+        return self._ask("upload", key, put)
+
     def download(self, key: str, path: Path) -> None:
         self._ask("download", key, lambda: self.store.download(key, path))
 
