@@ -103,7 +103,11 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 @main.command()
 @click.option("--name", metavar="NAME", help="The name of this system.")
-@click.option("--type", metavar="TYPE", help="Its scheduler: slurm, or local for processes of this host.")
+@click.option(
+    "--type",
+    metavar="TYPE",
+    help="Its scheduler: slurm, pbs, gridengine, abci, or local for processes of this host.",
+)
 @click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3.")
 @click.option("--bucket", metavar="BUCKET", help="The bucket, which must exist.")
 @click.option("--prefix", metavar="PREFIX", help="Key prefix of everything; empty for the whole bucket.")

@@ -152,7 +152,7 @@ class FakeCluster:
             [
                 [
                     *[i, task_id, s.state.value, s.exit_code, s.signal, s.reason],
-                    *[s.settles_after.total_seconds(), s.cancel_needed],
+                    *[s.settles_after.total_seconds(), s.cancel_needed, s.tag],
                 ]
                 for i in native_ids
                 for task_id, s in self.jobs.get(i, {}).items()
@@ -174,7 +174,7 @@ def time_out() -> CommandTimeoutError:
 def _parse(output: str) -> Snapshot:
     snapshot: dict[str, Tasks] = {}
     try:
-        for native_id, task_id, state, exit_code, signal, reason, settles, cancel in json.loads(output):
+        for native_id, task_id, state, exit_code, signal, reason, settles, cancel, tag in json.loads(output):
             status = NativeStatus(
                 NativeState(state),
                 exit_code,
@@ -182,6 +182,7 @@ def _parse(output: str) -> Snapshot:
                 reason,
                 settles_after=timedelta(seconds=settles),
                 cancel_needed=cancel,
+                tag=tag,
             )
             snapshot.setdefault(native_id, {})[task_id] = status
     except ValueError as error:

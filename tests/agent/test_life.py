@@ -163,6 +163,17 @@ def test_the_group_that_a_job_is_charged_to_is_recorded(site: Site) -> None:
     assert (now.local_group, now.native_options) == ("gaa50000", "-g gaa50000")
 
 
+def test_the_record_of_another_job_that_had_the_same_number_ends_nothing(site: Site) -> None:
+    agent, job = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.cluster.move("1", NativeState.FAILED, exit_code=1, tag="cq-0123456789ab-1")
+    run_passes(agent, 2)
+    assert not site.job(job.id).state.final
+    site.cluster.move("1", NativeState.COMPLETED, tag=site.job(job.id).tag)
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.DONE
+
+
 def test_a_job_stuck_in_a_state_of_error_ends_and_leaves_the_queue(site: Site) -> None:
     agent, job = site.new_agent(), site.submit()
     run_passes(agent)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -17,7 +18,7 @@ from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers.pbs import Pbs
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Bundles
-from cloudq.job import ArrayRange, Job, JobKind, new_job_id
+from cloudq.job import ArrayRange, Condition, Job, JobKind, new_job_id
 from cloudq.process import run
 from cloudq.store.memory import MemoryStore
 from tests.agent.conftest import Site as FakeSite
@@ -71,9 +72,16 @@ class Site:
         return agent
 
     def submit(
-        self, body: str, *, tasks: str = "", options: str = "", local: bool = False, name: str = "job.sh"
+        self,
+        body: str,
+        *,
+        tasks: str = "",
+        options: str = "",
+        local: bool = False,
+        name: str = "job.sh",
+        after: Optional[Job] = None,
     ) -> Job:
-        """Put a job into the bucket, as the client does."""
+        """Put a job into the bucket, as the client does; `after` is another whose tasks it waits for."""
         job = Job(
             new_job_id(),
             name,
@@ -84,6 +92,8 @@ class Site:
             array_range=ArrayRange.parse(tasks) if tasks else None,
             submitted=self.clock(),
             submit_token="token",
+            hold_ids=(after.id,) if after else (),
+            conditions={after.id: Condition.CORR} if after else {},
         )
         self.bundles.write(job.id, job.name, f"#!/bin/sh\n{body}\n".encode())
         job = self.bundles.create(job).job

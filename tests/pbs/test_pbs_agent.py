@@ -92,6 +92,14 @@ def test_an_array_that_pbs_cannot_number_is_refused_with_the_reason(site: Site) 
     assert job.error == "array range 1,2,9: PBS takes only one range, FIRST-LAST or FIRST-LAST:STEP"
 
 
+def test_tasks_that_others_have_left_and_pbs_cannot_number_are_refused_with_the_reason(site: Site) -> None:
+    site.new_agent()
+    first = site.ended(site.submit("case $ARY_TASK_ID in 2|3) exit 1; esac", tasks="1-5"))
+    after = site.ended(site.submit("true", tasks="1-5", after=first))
+    problem = "array range 1,4-5: PBS takes only one range, FIRST-LAST or FIRST-LAST:STEP"
+    assert after.error == f"not all tasks of 1-5 are to run (after_corr), only 1,4-5: {problem}"
+
+
 def test_a_job_over_its_walltime_times_out(site: Site) -> None:
     site.new_agent()
     job = site.ended(site.submit("#$ walltime: 0:00:01\necho half > kept; exec sleep 30"))

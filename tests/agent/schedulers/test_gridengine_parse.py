@@ -218,6 +218,11 @@ def test_the_record_of_an_older_job_with_the_same_number_is_not_believed() -> No
     assert GridEngine().parse_detail(gridengine_sample("qacct-j-completed.stdout")) == {}
 
 
+def test_a_record_says_by_its_tag_whose_it_is() -> None:
+    tag = detail("exit-99-then-4")[TRIED_AGAIN][None].tag
+    assert re.match(r"cq-[0-9a-f]+-1\Z", tag)
+
+
 RECORD = gridengine_sample("detail-exit-99-then-4.txt").rpartition("====\n")[2]
 
 

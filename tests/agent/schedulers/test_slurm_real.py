@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -139,7 +140,9 @@ def accounting(request: pytest.FixtureRequest) -> bool:
 def test_the_site_tells_that_it_keeps_accounts(site: Site) -> None:
     queue = Queue(Slurm(), as_user, DEFAULT_TIMEOUT)
     queue.probe()
-    assert queue.scheduler == Slurm(accounting=True)
+    assert isinstance(queue.scheduler, Slurm)
+    assert queue.scheduler.accounting
+    assert queue.scheduler.cluster
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,8 @@ def test_an_ended_job_is_found_in_the_accounts(site: Site) -> None:
     submission = site.submissions["exit"]
     _, command = Slurm(accounting=True).find_commands(submission.tag, submission.work_dir)
     output = as_user(command).stdout
-    assert Slurm().parse_find(output, submission.tag, submission.work_dir) == site.native_ids["exit"]
+    own = Slurm().probed(as_user(["scontrol", "show", "config"]).stdout)
+    assert own.parse_find(output, submission.tag, submission.work_dir) == site.native_ids["exit"]
 
 
 def test_jobs_that_wait_and_run_can_be_cancelled(site: Site) -> None:
@@ -237,6 +241,23 @@ def test_a_requeued_job_waits_again(site: Site) -> None:
     site.control("requeue", site.native_ids["requeued"])
     wait(lambda: site.state("requeued") is NativeState.QUEUED)
     assert site.statuses("requeued")[None].reason == "its begin time has not come yet"
+
+
+def test_a_job_sent_to_a_cluster_by_its_name_is_followed_and_cancelled_there(site: Site) -> None:
+    # The queue of these tests has not been told that this is its own cluster.
+    (cluster,) = set(
+        re.findall(r"(?m)^ClusterName\s*=\s*(\S+)", as_user(["scontrol", "show", "config"]).stdout)
+    )
+    site.submit("there", SLEEP, options=("-M", cluster))
+    site.submit("ended there", "#!/bin/sh\nexit 3\n", options=("-M", cluster), tasks=TASKS)
+    assert site.native_ids["there"].endswith(f";{cluster}")
+    site.running("there")
+    wait(lambda: all(s.state.final for s in site.statuses("ended there").values()))
+    assert {i: s.exit_code for i, s in site.statuses("ended there").items()} == dict.fromkeys(
+        TASKS.task_ids(), 3
+    )
+    site.accounts.cancel(site.native_ids["there"])
+    assert site.ended("there", accounting=True).state is NativeState.CANCELLED
 
 
 def test_an_unknown_job_is_missing_and_no_fault(site: Site, accounting: bool) -> None:
