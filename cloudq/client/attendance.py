@@ -12,6 +12,7 @@ from cloudq.bundle import Bundles
 from cloudq.client.cancel import cancel
 from cloudq.client.display import visible
 from cloudq.client.printing import PiecePrinter
+from cloudq.client.tables import dimmed
 from cloudq.client.tailing import Follower, Piece, follow
 from cloudq.client.waits import Pace
 from cloudq.errors import JobStateError
@@ -51,7 +52,7 @@ class Attendance:
     def _note(self, job: Job) -> None:
         text = describe(job)
         if text != self._said and sys.stderr.isatty():
-            click.echo(click.style(text, dim=True), err=True)
+            click.echo(dimmed(text), err=True)
         self._said = text
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
+from cloudq.client.progress import transfer
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, rewrite
 from cloudq.client.submission import Parcel, deliver
 from cloudq.config import ClientConfig
@@ -68,7 +69,8 @@ def _deliver(
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
         archive = Path(folder) / INPUT if INPUT in names else None
         if archive is not None:
-            bundles.download(old_id, INPUT, archive)
+            with transfer("fetching inputs", names[INPUT].size):
+                bundles.download(old_id, INPUT, archive)
         parcel = Parcel(job, {job.name: script, **objects}, archive)
         return deliver(bundles, parcel, demand_of(config, job, script), now=now)
 

@@ -11,6 +11,7 @@ from typing import Optional
 from cloudq.archive import check_name, make_place, unpack
 from cloudq.bundle import CANCEL, INPUT, MANIFEST, OUTPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.logs import Log, find_logs, is_log, read_log
+from cloudq.client.progress import transfer
 from cloudq.client.selection import EVERYTHING, Patterns
 from cloudq.errors import ArchiveError, InputError, ManifestError, NoSuchJobError
 from cloudq.job import Job
@@ -40,11 +41,13 @@ def stage_out(
         StoreError, OSError: An object could not be fetched or written.
     """
     job = _load(bundles, job_id)
-    names = {name for name in bundles.entries(job_id) if name == OUTPUT or patterns.admits(name)}
+    entries = bundles.entries(job_id)
+    names = {name for name in entries if name == OUTPUT or patterns.admits(name)}
     _make_folder(folder)
     unpacked: Collection[str] = ()
     if OUTPUT in names:
-        unpacked = _fetch_output(bundles, job_id, folder, packed=packed, patterns=patterns)
+        with transfer("fetching outputs", entries[OUTPUT].size):
+            unpacked = _fetch_output(bundles, job_id, folder, packed=packed, patterns=patterns)
     # A 1.2 agent puts early copies of the logs into the archive: those are to be replaced.
     owned = unpacked if job is None or job.claim_token else [n for n in unpacked if not is_log(n)]
     for log in (*find_logs(bundles, job_id, "stdout"), *find_logs(bundles, job_id, "stderr")):

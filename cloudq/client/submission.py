@@ -23,6 +23,7 @@ from cloudq.bundle import (
 )
 from cloudq.client.fitness import Demand, warnings
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
+from cloudq.client.progress import transfer, waiting
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, read_script, rewrite
 from cloudq.config import ClientConfig
 from cloudq.errors import ConflictError, InputError, ManifestError, NoSuchJobError, StoreError
@@ -91,7 +92,8 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
         archive = Path(folder) / INPUT if submission.inputs else None
         if archive is not None:
-            pack_inputs(submission.inputs, archive)
+            with waiting("packing inputs"):
+                pack_inputs(submission.inputs, archive)
         return deliver(bundles, Parcel(job, objects, archive), demand_of(config, job, script), now=now)
 
 
@@ -199,7 +201,8 @@ def _store_as(bundles: Bundles, parcel: Parcel) -> Job:
             bundles.add(job.id, name, data)
             stored.append(name)
         if parcel.archive is not None:
-            bundles.upload(job.id, INPUT, parcel.archive)
+            with transfer("sending inputs", parcel.archive.stat().st_size):
+                bundles.upload(job.id, INPUT, parcel.archive)
             stored.append(INPUT)
         # Named before it is tried: a write that gave no answer may have taken effect.
         stored.append(MANIFEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -48,9 +49,12 @@ def coloured(table: str) -> str:
 
 def wants_colours() -> bool:
     """Tell whether colours may be used: on a terminal, unless NO_COLOR is set (no-color.org)."""
-    import os
-
     return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def dimmed(text: str) -> str:
+    """Return a text for stderr, dimmed where colours may be used."""
+    return click.style(text, dim=True) if not os.environ.get("NO_COLOR") else text
 
 
 def on_terminal() -> bool:

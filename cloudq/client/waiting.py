@@ -38,6 +38,7 @@ def wait(
     as_json: bool,
 ) -> None:
     """Wait until jobs have ended; exit status 0 if all that ended are DONE."""
+    from cloudq.client.progress import waiting
     from cloudq.client.waits import Pace, ended_jobs, render_end
     from cloudq.manifest import program_members
 
@@ -45,12 +46,14 @@ def wait(
     bundles = open_bundles(config)
     ids = [find_id(bundles, config, text) for text in all_ids(job_ids, id_options)]
     ended = []
-    for job in ended_jobs(bundles, ids, Pace(limit)):
-        ended.append(job)
-        if not as_json:
-            click.echo(render_end(job))
-        if until_any:
-            break
+    with waiting(f"{len(set(ids))} jobs have not ended; Ctrl-C leaves them alone") as say:
+        for job in ended_jobs(bundles, ids, Pace(limit)):
+            ended.append(job)
+            say(f"{len(ended)} of {len(set(ids))} jobs have ended")
+            if not as_json:
+                click.echo(render_end(job))
+            if until_any:
+                break
     if as_json:
         print_json([program_members(job) for job in ended])
     click.get_current_context().exit(int(any(job.state is not JobState.DONE for job in ended)))

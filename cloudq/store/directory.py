@@ -30,6 +30,7 @@ from cloudq.store.blocks import CountedBlocks
 from cloudq.store.file_names import OWN, folder_names
 from cloudq.store.file_tree import FileTree
 from cloudq.store.files import appearing
+from cloudq.store.moved import current_watcher
 
 _LOCK_SECONDS = 60
 _POLL_SECONDS = 0.005
@@ -154,6 +155,7 @@ class DirectoryStore:
             with self._asking(f"write {key!r}"), copy as new, self._lock():
                 new.replace(target)
             size = source.tell()
+        current_watcher()(size)
         stored = self.stat(key)
         if stored.size != size:
             raise StoreError(
@@ -186,6 +188,7 @@ class DirectoryStore:
             size = os.fstat(source.fileno()).st_size
             with self._asking(f"read {key!r}"):
                 shutil.copyfileobj(source, file, _COPIED_BYTES)
+            current_watcher()(size)
             if file.tell() != size:
                 raise StoreError(f"{self.url}: only {file.tell()} of {size} bytes of {key!r} came")
 

@@ -18,6 +18,7 @@ from cloudq.store.answers import BULK_DELETE_REFUSED
 from cloudq.store.blocks import BlockFile, CountedBlocks, part_size
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
+from cloudq.store.moved import current_watcher
 from cloudq.store.s3_client import make_client
 from cloudq.store.s3_errors import BROKEN_BODY, LIBRARY_ERRORS, code_of, is_unclear, status_of, store_error
 
@@ -251,6 +252,10 @@ class _Known(BaseSubscriber):
     def __init__(self, size: int, etag: str = "") -> None:
         self._size = size
         self._etag = etag
+        self._watcher = current_watcher()
+
+    def on_progress(self, future: TransferFuture, bytes_transferred: int, **_: Any) -> None:  # noqa: ARG002
+        self._watcher(bytes_transferred)
 
     def on_queued(self, future: TransferFuture, **_: Any) -> None:
         future.meta.provide_transfer_size(self._size)
