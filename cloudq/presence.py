@@ -31,6 +31,7 @@ class Presence:
             conditional writes.
         stopped: True when it has ended in good order.
         token: Tells this process of the agent from all others.
+        trouble: What is wrong there just now, in words; empty if nothing is.
     """
 
     system: str
@@ -49,6 +50,7 @@ class Presence:
     takes_any: bool = True
     stopped: bool = False
     token: str = ""
+    trouble: str = ""
 
     @property
     def patience(self) -> timedelta:

@@ -24,7 +24,7 @@ class Heartbeat:
         self._place = agent.place
         self._due: Optional[datetime] = None
         self._log_size = -1
-        self._said = ""
+        self._said = self._told = ""
 
     def beat(self, *, stopped: bool = False, at_once: bool = False) -> None:
         """Publish if it is time, or at once; that renews the lease. A fault is logged and ends nothing.
@@ -33,11 +33,14 @@ class Heartbeat:
             AgentRunsError: Another agent of this name has taken over.
         """
         now = self._place.now()
+        trouble = self._agent.scheduler_trouble.text
+        at_once = at_once or bool(trouble) != bool(self._told)
         if not at_once and self._due is not None and now < self._due:
             return
         try:
             self._place.lease.renew(self._presence(now, stopped=stopped))
             self._due = now + self._place.config.heartbeat_interval
+            self._told = trouble
             self._upload_log()
             self._said = ""
         except (StoreError, OSError) as error:
@@ -64,6 +67,7 @@ class Heartbeat:
             takes_any=self._agent.takes_any,
             stopped=stopped,
             token=self._place.lease.token,
+            trouble=self._agent.scheduler_trouble.text,
         )
 
     def _upload_log(self) -> None:

@@ -20,6 +20,7 @@ from cloudq.agent.roster import Roster
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.starting import start
 from cloudq.agent.sweep import Sweep
+from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import CloudQError, ConflictError, ManifestError, NoSuchJobError
@@ -54,7 +55,7 @@ class Agent:
         self._announced: set[str] = set()
         self._foreign: set[str] = set()
         self._doubtful: set[str] = set()
-        self._poll_fault = ""
+        self.scheduler_trouble = Trouble("the scheduler")
 
     @property
     def busy(self) -> bool:
@@ -225,17 +226,17 @@ class Agent:
         try:
             answer = self.place.queue.poll(expected)
         except CloudQError as error:
-            self._note_poll_fault(str(error))
+            self._note_poll(str(error), len(expected))
             return None
-        self._note_poll_fault("; ".join(map(str, answer.faults)))
+        if expected:
+            self._note_poll("; ".join(map(str, answer.faults)), len(expected))
         return answer
 
-    def _note_poll_fault(self, fault: str) -> None:
-        if fault and fault != self._poll_fault:
-            logger.warning("the scheduler cannot be asked; all jobs stay as they are: %s", fault)
-        if self._poll_fault and not fault:
-            logger.info("the scheduler answers again")
-        self._poll_fault = fault
+    def _note_poll(self, fault: str, jobs: int) -> None:
+        if fault:
+            self.scheduler_trouble.met("has not answered", fault, self.place.now(), jobs=jobs)
+        else:
+            self.scheduler_trouble.over(self.place.now())
 
     def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
         if active.not_before is not None and self.place.now() < active.not_before:

@@ -24,10 +24,18 @@ from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
 from cloudq.agent.signals import Signals
 from cloudq.agent.solitude import sole_agent
+from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Bundles
 from cloudq.config import AgentConfig
-from cloudq.errors import AgentRunsError, CloudQError, CommandError, ConfigError, StoreError
+from cloudq.errors import (
+    AgentRunsError,
+    CloudQError,
+    CommandError,
+    ConfigError,
+    StoreError,
+    StoreRefusedError,
+)
 from cloudq.log import open_agent_log
 from cloudq.process import run
 from cloudq.store import open_store
@@ -206,6 +214,14 @@ def open_agent(config: AgentConfig) -> Agent:
     return Agent(place, takes_any=conditional)
 
 
+def _refusal(error: CloudQError) -> str:
+    """Say what a store does that gave this error."""
+    if not isinstance(error, StoreRefusedError):
+        return "has not answered"
+    about_keys = ("key", "credentials", "denied", "token")
+    return "refuses the agent" + "'s key" * any(word in str(error).lower() for word in about_keys)
+
+
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
@@ -275,7 +291,7 @@ class _Service:
     def _make_passes(self, agent: Agent) -> None:
         """Make passes until told to stop, or until an agent that shares the folder has taken over."""
         heartbeat, lease = Heartbeat(agent), agent.place.lease
-        recovered, said = False, ""
+        recovered, trouble = False, Trouble("storage")
         while not self._stop.is_set():
             try:
                 self._renew(heartbeat, lease)
@@ -286,13 +302,10 @@ class _Service:
                     agent.run_pass(takes_jobs=lease.held)
                 elif recovered and lease.fault:
                     break
-                if said:
-                    logger.info("the store answers again")
-                said = ""
+                trouble.over(_utc_now())
             except CloudQError as error:
-                if str(error) != said:
-                    said = str(error)
-                    logger.warning("the bucket cannot be read; running jobs go on: %s", error)
+                jobs = sum(bool(active.job.native_id) for active in agent.roster.all())
+                trouble.met(_refusal(error), str(error), _utc_now(), jobs=jobs)
             except Exception:  # noqa: BLE001 - a defect in one pass must not end the agent
                 logger.exception("unexpected fault in a pass")
             pause = self._config.interval if agent.busy else self._config.idle_interval

@@ -66,10 +66,12 @@ def history(**options: Any) -> None:
 
 def _print_listing(options: dict[str, Any], *, final: bool) -> None:
     from cloudq.client import listing
+    from cloudq.client.warnings import print_warnings
     from cloudq.manifest import program_members
 
     config = load_config()
-    found = listing.load_jobs(open_bundles(config), now=present())
+    bundles = open_bundles(config)
+    found = listing.load_jobs(bundles, now=present())
     jobs = _selected(found.jobs, options, final=final)
     remember_jobs(config, jobs)
     corrupted = f"The following jobs are corrupted: {', '.join(found.corrupted)}"
@@ -80,6 +82,7 @@ def _print_listing(options: dict[str, Any], *, final: bool) -> None:
         click.echo("".join(f"{job.id}\n" for job in jobs), nl=False)
     else:
         click.echo(_rendered(jobs, final=final))
+        print_warnings(bundles, (job.run_system for job in jobs if not final))
     if found.corrupted:
         apart = as_json or ids_only
         click.echo(corrupted if apart else f"\n{corrupted}", err=apart)

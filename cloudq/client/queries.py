@@ -21,6 +21,8 @@ from cloudq.client.invocation import (
 )
 from cloudq.client.tables import coloured, on_terminal, terminal_width
 
+OPEN_STATES = frozenset({"INIT", "READY", "RUN", "DELETING", "COMPLETING"})
+
 
 @click.command(name="translate")
 @click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -42,6 +44,7 @@ def translate_script(*, script: Path, system: str) -> None:
 def stat(*, job_id: Optional[str], id_option: Optional[str], events: bool, as_json: bool) -> None:
     """Show everything that is recorded of a job."""
     from cloudq.client.stat import load_members, render_members
+    from cloudq.client.warnings import print_warnings
 
     config = load_config()
     bundles = open_bundles(config)
@@ -54,6 +57,8 @@ def stat(*, job_id: Optional[str], id_option: Optional[str], events: bool, as_js
         print_json(members)
     else:
         click.echo(render_members(members, local=on_terminal()))
+        if members.get("state") in OPEN_STATES:
+            print_warnings(bundles, [str(members.get("run_system", ""))])
 
 
 def _print_events(bundles: Bundles, job_id: str, *, as_json: bool) -> None:

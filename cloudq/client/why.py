@@ -128,6 +128,8 @@ def _agent(presence: Optional[Presence], job: Job, now: datetime) -> Iterator[st
         yield "Its agent tells nothing of itself (CloudQ 1.2)."
         return
     yield f"The agent of {presence.system} was heard of {render_ago(presence.heartbeat, now)}."
+    if presence.trouble:
+        yield f"It says: {visible(presence.trouble)}."
     if not presence.alive(now):
         how = "was stopped" if presence.stopped else "is silent"
         yield (
