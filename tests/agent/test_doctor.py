@@ -56,7 +56,9 @@ class Commands:
     """Commands that answer from a table: the beginning of the words -> what they print, or an error."""
 
     def __init__(self, **answers: object) -> None:
-        self.answers = {"scontrol": SLURM.format("slurmdbd"), "sbatch": "slurm 22.05.8\n", **answers}
+        unknown = CommandError(["squeue"], 1, "", "slurm_load_jobs error: Invalid job id specified")
+        known = {"scontrol": SLURM.format("slurmdbd"), "sbatch": "slurm 22.05.8\n"}
+        self.answers = {"squeue": unknown, "env": unknown, **known, **answers}
 
     def __call__(
         self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
