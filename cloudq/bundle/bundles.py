@@ -301,6 +301,10 @@ class Bundles:
         self.store.stat(key)
         self.store.delete([key])
 
+    def delete_presence(self, system: str) -> None:
+        """Delete what an agent has published; one that is alive writes it anew."""
+        self.store.delete([self._presence_key(system)])
+
     def agent_seen(self, system: str) -> bool:
         """Tell whether an agent of this name ever left its presence (or, if it is of 1.2, a log) here."""
         for key in (self._presence_key(system), self._agent_log_key(system)):

@@ -72,7 +72,7 @@ def delete(
         _delete_all(open_configured(), ask=not yes and sys.stdin.isatty())
         return
     if agent is not None:
-        deletion.delete_agent_log(open_configured(), agent)
+        deletion.delete_agent_log(open_configured(), agent, now=present())
         click.echo(f"Agent log ({agent}) is deleted.")
         return
     config = load_config()

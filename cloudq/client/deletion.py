@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 from cloudq.bundle import Bundles
 from cloudq.client.listing import READERS
 from cloudq.errors import JobStateError, ManifestError, NoSuchJobError, NotFoundError
 from cloudq.job import Job
+
+GONE_AFTER = timedelta(days=1)
+"""Silence of an agent after which it may be forgotten, even if the clocks differ."""
 
 _FORCE = "if it is one that was never submitted to its end, `cloudqcli delete --force` removes it"
 
@@ -50,8 +54,10 @@ def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
         yield from pool.map(delete, job_ids)
 
 
-def delete_agent_log(bundles: Bundles, system: str) -> None:
-    """Delete the log of exactly this agent.
+def delete_agent_log(bundles: Bundles, system: str, *, now: datetime) -> None:
+    """Delete the log of exactly this agent; if it is gone, what it published, too.
+
+    The presence of an agent that is alive is the right to its name, and stays.
 
     Raises:
         NoSuchJobError: There is none.
@@ -60,6 +66,9 @@ def delete_agent_log(bundles: Bundles, system: str) -> None:
         bundles.delete_agent_log(system)
     except NotFoundError as error:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
+    presence, etag = bundles.published(system)
+    if etag and (presence is None or presence.stopped or now - presence.heartbeat > GONE_AFTER):
+        bundles.delete_presence(system)
 
 
 def _delete(bundles: Bundles, job_id: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from cloudq.bundle import MANIFEST, Bundles
 from cloudq.client.deletion import delete_agent_log, delete_job, delete_jobs
 from cloudq.errors import CloudQError, JobStateError, ManifestError, NoSuchJobError
 from cloudq.job import JobState
-from tests.client.conftest import put_done_job, put_job
+from cloudq.presence import Presence
+from tests.client.conftest import NOW, put_done_job, put_job
 
 
 def keys(bundles: Bundles) -> list[str]:
@@ -69,7 +72,27 @@ def test_only_the_log_of_exactly_this_agent_is_deleted(bundles: Bundles) -> None
     """Defect 44: `delete --agent abci` deleted the log of abci2, too."""
     for key in ("agent/abci", "agent/abci2"):
         bundles.store.write(key, b"")
-    delete_agent_log(bundles, "abci")
+    delete_agent_log(bundles, "abci", now=NOW)
     assert keys(bundles) == ["agent/abci2"]
     with pytest.raises(NoSuchJobError, match="^The log file is not exist: abci$"):
-        delete_agent_log(bundles, "abci")
+        delete_agent_log(bundles, "abci", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("age", "stopped", "left"),
+    [
+        (timedelta(minutes=1), False, ["agent/.systems/sys1.json"]),
+        (timedelta(hours=23), False, ["agent/.systems/sys1.json"]),
+        (timedelta(hours=25), False, []),
+        (timedelta(minutes=1), True, []),
+    ],
+    ids=["alive", "silent", "gone", "stopped"],
+)
+def test_what_an_agent_published_goes_with_its_log_when_it_is_gone(
+    bundles: Bundles, age: timedelta, stopped: bool, left: list[str]
+) -> None:
+    minute = timedelta(minutes=1)
+    bundles.publish(Presence("sys1", "0", "local", "host", 1, NOW - age, minute, stopped=stopped))
+    bundles.store.write("agent/sys1", b"log")
+    delete_agent_log(bundles, "sys1", now=NOW)
+    assert keys(bundles) == left
