@@ -148,3 +148,16 @@ def test_what_has_no_meaning_on_pbs_is_refused_with_its_line(
     with pytest.raises(MetaScriptError) as caught:
         translated(f"{head}\ntrue\n", ABCI)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("queue", "asks"), [("rt_HF", True), ("rt_HG", True), ("rt_HC", False), ("rt_HFoo", False)]
+)
+def test_on_abci_3_the_queue_tells_of_gpus(translated: Translate, queue: str, asks: bool) -> None:
+    body = "#$ container_img: docker://a\ncq_container_run $IMG0 true\n"
+    for resource, head in (
+        (queue, "#$ resource: r\n"),
+        ("-l select=1", f"#$ resource: r\n#PBS -q {queue}\n"),
+    ):
+        system = System("abci3", "pbs", resources={"r": resource}, container_runtime="singularity")
+        assert ("--nv" in translated(head + body, system)) is asks

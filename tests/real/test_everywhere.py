@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from cloudq.store import StoreAddress
+from cloudq.bundle import Bundles
+from cloudq.store import StoreAddress, open_store
 from tests.pbs.commands import install
 from tests.real.conftest import AGENT_USER, CLIENT_USER, ROOT, Account, make_account
 from tests.real.test_acceptance import Laptop, wait_until
@@ -124,44 +125,33 @@ class Place:
         account.write("data/one.txt", "one\n")
         account.write("data/sub folder/zwei ü.txt", "two\n")
         script = account.write("job.sh", SCRIPT)
-        wait_until(lambda: self._is_known(script), f"the presence of {self.system}", 120)
+        bundles = Bundles(open_store(self.bucket), f"{self.system}-{self.runtime}/")
+        wait_until(lambda: bundles.presence(self.system) is not None, f"presence of {self.system}", 120)
         options = ("--input", "data", "--array_tid", "1-5:2")
         job_id = self.laptop.cloudqcli("submit", "--parsable", str(script), *options).strip()
-        wait_until(
-            lambda: self.laptop.stat(job_id)["state"] in ("DONE", "ERROR", "TIMEOUT", "DELETED"),
-            lambda: f"the end on {self.system} under {self.runtime}: {self.laptop.stat(job_id)}",
-            200,
-        )
+        account.run(["cloudqcli", "wait", job_id], expect=None, timeout=200)
         members = self.laptop.stat(job_id)
         self.laptop.cloudqcli("stageout", job_id)
+        files = _files(account.home / job_id)
         return {
             "state": members["state"],
             "error": members["error_msg"],
             "tasks": {
-                task: (ended["state"], ended.get("exit_code"))
-                for task, ended in members["task_states"].items()
+                i: (task["state"], task.get("exit_code")) for i, task in members["task_states"].items()
             },
-            "stdout": [self.laptop.cloudqcli("log", job_id, "--tid", str(task)) for task in TASKS],
-            "complains": [
-                f"complaint of {task}\n"
-                in self.laptop.cloudqcli("log", job_id, "--tid", str(task), "--error")
-                for task in TASKS
-            ],
-            "files": _files(account.home / job_id),
+            "stdout": [files.pop(f"stdout.{task}") for task in TASKS],
+            "complains": [f"complaint of {task}\n" in files.pop(f"stderr.{task}") for task in TASKS],
+            "files": files,
         }
-
-    def _is_known(self, script: Path) -> bool:
-        command = ["cloudqcli", "translate", "--to", self.system, str(script)]
-        return self.laptop.account.run(command, expect=None).returncode == 0
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Return the contents of all files but the script, what it was translated to, and the logs."""
+    """Return the contents of all files but the script and what it was translated to."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_text(encoding="utf-8")
         for path in files
-        if not path.name.startswith(("job", "stdout.", "stderr."))
+        if not path.name.startswith("job")
     }
 
 

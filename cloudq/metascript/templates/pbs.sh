@@ -5,6 +5,8 @@ A job starts in the home directory: `cd` in base.sh brings it to its own.
 -#}
 {% extends "base.sh" %}
 {% from "parts/refusals.sh" import unless_fixed_number %}
+{#- Queues of ABCI 3.0 whose nodes or shares have GPUs; `select` need not say so there. -#}
+{% set gpu = gpu or ([resource] + directives.other_options | list + native_lines | list) | join(" ") is matching("\\brt_H[FG]\\b") %}
 
 {% macro lines(directive, words) %}
 {% for option, values in words | options %}
