@@ -87,8 +87,9 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     bundles.check_reachable()
     objects = {job.name: script}
     if job.kind is JobKind.META:
+        # Empty ones, too: an agent of 1.2, whatever its name, makes a meta job without them an ERROR.
         files = {PROJECT: config.project_file, RESOURCE: config.resource_file}
-        objects.update({name: file.read_bytes() for name, file in files.items() if file is not None})
+        objects.update({name: b"" if file is None else file.read_bytes() for name, file in files.items()})
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
         archive = Path(folder) / INPUT if submission.inputs else None
         if archive is not None:

@@ -123,6 +123,15 @@ def test_a_1_2_agent_finds_all_members_it_needs(laptop: Laptop, bundles: Bundles
     assert len(list(members)) >= 24
 
 
+def test_a_meta_job_always_has_both_definitions(laptop: Laptop, bundles: Bundles) -> None:
+    """An agent of 1.2 makes a meta job without them an ERROR, also one that is for another system."""
+    text = laptop.config_file.read_text()
+    laptop.config_file.write_text(text.partition("[client]")[0])
+    laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
+    job = give(laptop, bundles, "bare.sh")
+    assert [bundles.read(job.id, name) for name in ("project", "resource")] == [b"", b""]
+
+
 def test_inputs_travel_in_one_archive(laptop: Laptop, bundles: Bundles) -> None:
     laptop.write("data/deep/x", "x")
     inputs = (Input(laptop.home / "data", "in"), Input(laptop.home / "job.sh", "copy.sh"))
