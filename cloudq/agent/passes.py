@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Optional
@@ -48,7 +49,7 @@ class Agent:
         self.place = place
         self.takes_any = takes_any
         self.roster = Roster()
-        self.crew = Crew(place.config.workers)
+        self.crew = Crew(place.config.workers + 1)
         self._sweep = Sweep(place.bundles)
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
         self._last_activity = self._next_sweep = place.now()
@@ -88,11 +89,13 @@ class Agent:
             self._next_sweep = self.place.now() + self.place.config.sweep_interval
             if takes_jobs:
                 self.crew.give("sweep", self._run_sweep)
+                self.crew.give("left-overs", self._sweep_left_overs)
             self._expect_cancels()
-        answer = self._ask_scheduler()
         for active in self.roster.all():
-            statuses = None if answer is None else answer.statuses.get(active.job.native_id)
-            self.crew.give(_key(active.job.id), self._work_on, active, statuses)
+            if not _is_followed(active):
+                self.crew.give(_key(active.job.id), self._work_on, active, None)
+        # By the crew, because a scheduler that hangs must not hold up what needs no answer of it.
+        self.crew.give("poll", self._poll)
 
     # What is new
 
@@ -131,7 +134,6 @@ class Agent:
         """Look at each job for a cancel request without a marker, or whose marker another agent took."""
         for active in self.roster.all():
             active.cancel_noticed = active.claim_doubted = True
-        self._sweep_left_overs()
 
     def _sweep_left_overs(self) -> None:
         """Look for what writes without an answer may have left: markers of jobs not held, live segments."""
@@ -218,11 +220,17 @@ class Agent:
         except OSError as error:
             logger.warning("job %s: its folder could not be removed: %s", job_id, error)
 
-    def _ask_scheduler(self) -> Optional[Answer]:
-        """Ask once about all submitted jobs; None if there was no answer, which changes no job."""
-        actives = self.roster.all()
-        jobs = [active.job for active in actives if active.outcome is None and not active.taken_away]
-        expected = {job.native_id: unfinished(job) for job in jobs if job.native_id}
+    def _poll(self) -> None:
+        """Ask the scheduler once about all submitted jobs, and give each to a worker."""
+        submitted = [a for a in self.roster.all() if _is_followed(a)]
+        answer = self._ask_scheduler([active.job for active in submitted])
+        for active in submitted:
+            statuses = None if answer is None else answer.statuses.get(active.job.native_id)
+            self.crew.give(_key(active.job.id), self._work_on, active, statuses)
+
+    def _ask_scheduler(self, jobs: Sequence[Job]) -> Optional[Answer]:
+        """Ask once about these jobs; None if there was no answer, which changes no job."""
+        expected = {job.native_id: unfinished(job) for job in jobs}
         try:
             answer = self.place.queue.poll(expected)
         except CloudQError as error:
@@ -316,6 +324,11 @@ class Agent:
             return
         if not job.run_system and not job.state.final:
             bundles.notify(job)
+
+
+def _is_followed(active: ActiveJob) -> bool:
+    """Tell whether the scheduler knows best what becomes of a job."""
+    return active.outcome is None and active.job.native_id != "" and not active.taken_away
 
 
 def _key(job_id: str) -> str:
