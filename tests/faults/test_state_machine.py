@@ -537,7 +537,7 @@ def _true_states(
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=LIVES or 40,
+    max_examples=LIVES or 25,
     stateful_step_count=60 if LIVES else 40,
     derandomize=not LIVES,
     deadline=None,
