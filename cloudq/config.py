@@ -12,6 +12,7 @@ from typing import Optional
 from cloudq.errors import ConfigError
 from cloudq.ini import Ini
 from cloudq.job import is_job_id
+from cloudq.notices import Notices, parse_command
 from cloudq.store import StoreAddress
 from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
 
@@ -25,11 +26,11 @@ _KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
     "default": (
         "name", "aws_profile", "cloudq_endpoint_url", "cloudq_bucket", "cloudq_prefix", "log_level",
     ),
-    "client": ("project_profile", "resource_profile"),
+    "client": ("project_profile", "resource_profile", "notify_command", "notify_url"),
     "agent": (
         "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
         "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
-        "container_runtime", "container_cache", "container_pull",
+        "container_runtime", "container_cache", "container_pull", "notify_command", "notify_url",
     ),
     "projects": None,
     "resources": None,
@@ -48,6 +49,7 @@ class ClientConfig:
         log_level: Name of a level of Python's logging.
         projects, resources: The definitions of abstract names.
         project_file, resource_file: Their texts, which travel with each meta job; None without one.
+        notices: How the user wants to be told of jobs that end while a command waits for them.
     """
 
     file: Path
@@ -58,6 +60,7 @@ class ClientConfig:
     resources: Definitions
     project_file: Optional[Path]
     resource_file: Optional[Path]
+    notices: Notices = Notices()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class AgentConfig:
         container_cache: Folder of the images that all jobs share; None for `images` in `directory`.
         container_pull: Who pulls images: `job`, or `agent`, on its own host before the submission.
         registries: Registries that want credentials (sections `registry:NAME`).
+        notices: Who is told of jobs that have ended.
     """
 
     file: Path
@@ -112,6 +116,7 @@ class AgentConfig:
     container_cache: Optional[Path] = None
     container_pull: str = "job"
     registries: tuple[Registry, ...] = ()
+    notices: Notices = Notices()
 
     @property
     def image_cache(self) -> Path:
@@ -147,6 +152,7 @@ def load_client_config(file: Path) -> ClientConfig:
         resources=_load_definitions(resource_file),
         project_file=project_file,
         resource_file=resource_file,
+        notices=_notices(ini, "client"),
     )
 
 
@@ -185,6 +191,7 @@ def load_agent_config(file: Path) -> AgentConfig:
         container_cache=ini.beside("agent", "container_cache") or directory / "images",
         container_pull=ini.choice("agent", "container_pull", ("job", "agent"), "job"),
         registries=_registries(ini),
+        notices=_notices(ini, "agent"),
     )
 
 
@@ -216,6 +223,16 @@ def _prefix(ini: Ini) -> str:
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise ini.fault("default", "cloudq_prefix", "a key prefix such as team/project")
     return f"{prefix}/" if prefix else ""
+
+
+def _notices(ini: Ini, section: str) -> Notices:
+    url = ini.text(section, "notify_url", "")
+    if url and not url.lower().startswith(("https://", "http://")):
+        raise ini.fault(section, "notify_url", "https://… or http://…")
+    try:
+        return Notices(parse_command(ini.text(section, "notify_command", "")), url)
+    except ValueError as error:
+        raise ini.fault(section, "notify_command", f"a command ({error})") from error
 
 
 def _registries(ini: Ini) -> tuple[Registry, ...]:

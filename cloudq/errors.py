@@ -54,6 +54,18 @@ class JobStateError(CloudQError):
     """The job is in a state in which this cannot be done."""
 
 
+class JobFailedError(CloudQError):
+    """A job ended otherwise than well.
+
+    Args:
+        job: Its record (`cloudq.job.Job`).
+    """
+
+    def __init__(self, message: str, job: object) -> None:
+        super().__init__(message)
+        self.job = job
+
+
 class TimeLimitError(CloudQError):
     """What was waited for did not come within the time limit."""
 

@@ -16,6 +16,7 @@ from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
 from cloudq.errors import ConflictError, NoSuchJobError
 from cloudq.job import JobState, Task
+from cloudq.notices import send_notices
 from cloudq.store.files import appearing
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def finish(place: Workplace, active: ActiveJob) -> None:
         output_size, left_out = _stage_out(place, active)
         note = note or f"not in output.zip: {', '.join(left_out)}"[:MAX_NOTE] * bool(left_out)
         _write_final(place, active, active.outcome, output_size, note)
+        send_notices(place.config.notices, active.job)
     clean_up(place, active)
 
 

@@ -24,6 +24,7 @@ from cloudq.client.invocation import (
     the_one,
 )
 from cloudq.client.recollection import remember_submitted
+from cloudq.config import ClientConfig
 
 _ARGUMENTS = "cloudq.arguments"
 
@@ -185,14 +186,15 @@ def run(
     job = submit_job(bundles, config, sweeps.submission(options), now=present())
     remember_submitted(config, [job])
     click.echo(f"Job ({job.id}) {job.name} has been submitted.", err=True)
-    status = _attend(bundles, job.id, folder=None if no_stageout else folder or Path(job.id), raw=raw)
+    status = _attend(bundles, config, job.id, folder=None if no_stageout else folder or Path(job.id), raw=raw)
     click.get_current_context().exit(status)
 
 
-def _attend(bundles: Bundles, job_id: str, *, folder: Optional[Path], raw: bool) -> int:
+def _attend(bundles: Bundles, config: ClientConfig, job_id: str, *, folder: Optional[Path], raw: bool) -> int:
     from cloudq.client.attendance import Attendance, cancelled_or_left
     from cloudq.client.stageout import stage_out
     from cloudq.client.waits import exit_status_of, render_end
+    from cloudq.notices import send_notices
 
     attendance = Attendance(bundles, job_id, raw=raw)
     while True:
@@ -206,6 +208,7 @@ def _attend(bundles: Bundles, job_id: str, *, folder: Optional[Path], raw: bool)
         stage_out(bundles, job_id, folder)
         click.echo(f"Saved as {folder}.", err=True)
     click.echo(render_end(job), err=True)
+    send_notices(config.notices, job)
     return exit_status_of(job)
 
 

@@ -41,6 +41,7 @@ def wait(
     from cloudq.client.progress import waiting
     from cloudq.client.waits import Pace, ended_jobs, render_end
     from cloudq.manifest import program_members
+    from cloudq.notices import send_notices
 
     config = load_config()
     bundles = open_bundles(config)
@@ -52,6 +53,7 @@ def wait(
             say(f"{len(ended)} of {len(set(ids))} jobs have ended")
             if not as_json:
                 click.echo(render_end(job))
+            send_notices(config.notices, job)
             if until_any:
                 break
     if as_json:

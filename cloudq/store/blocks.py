@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Optional, TypeVar
 
+from cloudq.store.moved import current_watcher
+
 _BLOCK = 1024 * 1024
 # S3 takes at most 10,000 parts; a file may grow while it is read.
 _MOST_PARTS = 8_000
@@ -22,6 +24,7 @@ class CountedBlocks:
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
+        self._watcher = current_watcher()
         self.size = 0
         self.fault: Optional[BaseException] = None
 
@@ -37,6 +40,7 @@ class CountedBlocks:
             self.fault = error
             raise
         self.size += len(block)
+        self._watcher(len(block))
         return block
 
 

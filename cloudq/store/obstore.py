@@ -21,6 +21,7 @@ from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
 from cloudq.store.interruptible import interruptible
+from cloudq.store.moved import current_watcher
 from cloudq.store.obstore_client import Credentials, make_client
 from cloudq.store.obstore_errors import (
     LIBRARY_ERRORS,
@@ -280,7 +281,9 @@ class ObstoreStore:
                 raise StoreError(f"{self.url}: only 0 of {size} bytes of {key!r} came")
             return
         data, meta = first
+        watcher = current_watcher()
         file.write(data)
+        watcher(len(data))
         size, etag = int(meta["size"]), meta["e_tag"]
 
         def fetch(start: int) -> bytes:
@@ -294,5 +297,6 @@ class ObstoreStore:
             for window in windows(range(len(data), size, PART), 2 * _FETCHERS):
                 for part in pool.map(fetch, window):
                     file.write(part)
+                    watcher(len(part))
         if file.tell() != size:
             raise StoreError(f"{self.url}: only {file.tell()} of {size} bytes of {key!r} came")

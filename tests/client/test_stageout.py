@@ -21,13 +21,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "a1"
 
 
-def put_output(bundles: Bundles, **files: bytes) -> None:
+def put_output(bundles: Bundles, job_id: str = "a1", **files: bytes) -> None:
     """Store an `output.zip`; in names `__` stands for a dot, `_S_` for a slash."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
             archive.writestr(name.replace("__", ".").replace("_S_", "/"), data)
-    bundles.write("a1", "output.zip", buffer.getvalue())
+    bundles.write(job_id, "output.zip", buffer.getvalue())
 
 
 def found(folder: Path) -> dict[str, bytes]:
@@ -163,7 +163,7 @@ def test_an_object_whose_name_leads_out_is_not_fetched(
 
 def test_an_archive_that_leads_out_is_refused_with_advice(bundles: Bundles, folder: Path) -> None:
     put_done_job(bundles)
-    put_output(bundles, **{"../evil": b""})
+    put_output(bundles, "a1", **{"../evil": b""})
     with pytest.raises(ArchiveError, match=r"^\.\./evil: ") as refused:
         stage_out(bundles, "a1", folder)
     assert refused.value.hint == "`cloudqcli stageout --zip` leaves output.zip packed"
