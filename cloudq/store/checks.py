@@ -96,7 +96,7 @@ def _clock(store: Store, server: Optional[S3Inspector], folder: str, now: Now) -
     return ok("clock", said if skew else "agrees with the store's")
 
 
-def _rights(store: Store, folder: str) -> Iterator[Finding]:
+def _rights(store: Store, folder: str) -> list[Finding]:
     key, data = f"{folder}{secrets.token_hex(8)}", secrets.token_bytes(8)
 
     def put() -> str:
@@ -125,10 +125,8 @@ def _rights(store: Store, folder: str) -> Iterator[Finding]:
 
     finding = tried("put", put)
     written = finding.level is Level.OK
-    yield finding
-    yield tried("get", get)
-    yield tried("list", list_)
-    yield tried("delete", delete)
+    # All are tried before any is told: if the reader of the answers goes away, nothing stays behind.
+    return [finding, tried("get", get), tried("list", list_), tried("delete", delete)]
 
 
 def _pages(server: S3Inspector, folder: str) -> Finding:

@@ -51,6 +51,14 @@ def test_a_good_store_is_right_in_all_points_and_stays_empty(bucket: StoreAddres
     assert list(open_store(bucket).list("")) == []
 
 
+def test_nothing_is_left_when_the_reader_of_the_findings_goes_away(bucket: StoreAddress) -> None:
+    """`cloudqcli doctor | head -5` left an object behind."""
+    findings = store_findings(bucket, FOLDER, utc_now)
+    assert next(one for one in findings if one.subject == "put").level is Level.OK
+    del findings
+    assert list(open_store(bucket).list("")) == []
+
+
 def test_a_folder_is_looked_at_without_questions_for_s3_servers(tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()
     address = StoreAddress(tmp_path.as_uri(), "bucket")
