@@ -39,7 +39,7 @@ class Life:
     wrap: Callable[[Store], Store] = lambda store: store
     cancelled: bool = False
     trouble: Callable[[], bool] = lambda: False
-    bucket: MemoryStore = field(default_factory=MemoryStore)
+    bucket: Store = field(default_factory=MemoryStore)
 
     def __post_init__(self) -> None:
         self.site = Site(self.folder, self.bucket)
