@@ -79,7 +79,7 @@ def cancel(place: Workplace, active: ActiveJob) -> None:
     active.cancel_noticed = False
     if job.state is not JobState.DELETING and not place.bundles.cancel_requested(job.id):
         return
-    if active.cancelled_at is not None and place.now() - active.cancelled_at < CANCEL_AGAIN_AFTER:
+    if active.cancelled_at is not None and abs(place.now() - active.cancelled_at) < CANCEL_AGAIN_AFTER:
         return
     place.queue.cancel(job.native_id)
     active.cancelled_at = place.now()

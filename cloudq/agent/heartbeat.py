@@ -35,7 +35,9 @@ class Heartbeat:
         now = self._place.now()
         trouble = self._agent.scheduler_trouble.text
         at_once = at_once or bool(trouble) != bool(self._told)
-        if not at_once and self._due is not None and now < self._due:
+        # A moment further away than the interval is one of a clock that was set back.
+        interval = self._place.config.heartbeat_interval
+        if not at_once and self._due is not None and now < self._due <= now + interval:
             return
         try:
             self._place.lease.renew(self._presence(now, stopped=stopped))

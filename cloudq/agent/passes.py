@@ -85,7 +85,7 @@ class Agent:
         for mailbox in (self.place.config.name, ANY) if takes_jobs else ():
             for job_id, announced in self.place.bundles.inbox(mailbox).items():
                 self._look_at(job_id, mailbox, announced)
-        if self.place.now() >= self._next_sweep:
+        if not self.place.now() < self._next_sweep <= self.place.now() + self.place.config.sweep_interval:
             self._next_sweep = self.place.now() + self.place.config.sweep_interval
             if takes_jobs:
                 self.crew.give("sweep", self._run_sweep)
@@ -247,7 +247,9 @@ class Agent:
             self.scheduler_trouble.over(self.place.now())
 
     def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
-        if active.not_before is not None and self.place.now() < active.not_before:
+        now = self.place.now()
+        # A moment further away than the pause is one of a clock that was set back.
+        if active.not_before is not None and now < active.not_before <= now + RETRY_AFTER:
             return
         try:
             try:

@@ -55,9 +55,11 @@ class Reception:
     def must_wait(self, job_id: str, announced: datetime) -> bool:
         """Tell whether a job was looked at since it was announced, and not long ago."""
         waiting = self._waiting.get(job_id)
-        return (
-            waiting is not None and waiting.announced == announced and self._place.now() < waiting.look_again
-        )
+        if waiting is None or waiting.announced != announced:
+            return False
+        # A moment further away than the longest pause is one of a clock that was set back.
+        now = self._place.now()
+        return now < waiting.look_again <= now + max(LOOK_AGAIN_AFTER.values())
 
     def wake_held(self) -> None:
         """Look again at once at the jobs that wait for others: one has ended."""

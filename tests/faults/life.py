@@ -58,11 +58,11 @@ class Life:
     def live(self) -> None:
         """Bring the job from its submission to its end, and give the agent time to settle everything."""
         self._pass_until(lambda: self.ran > 0)
-        self._write("stdout", BEGINNING)
+        self.write(self.site.folders.log(self.job.id, "stdout"), BEGINNING)
         self.site.cluster.move("1", NativeState.RUNNING)
         self._passes(2)
-        self._write("stdout", END)
-        self.site.folders.work_dir(self.job.id).joinpath("result").write_text("42")
+        self.write(self.site.folders.log(self.job.id, "stdout"), END)
+        self.write(self.site.folders.work_dir(self.job.id) / "result", "42")
         if self.cancelled:
             self.client.request_cancel(self.client.load(self.job.id).job)
         else:
@@ -120,8 +120,9 @@ class Life:
         assert not (self._seen and self._seen[-1].final and job.state is not self._seen[-1])
         self._seen.append(job.state)
 
-    def _write(self, log: str, text: str) -> None:
-        self.site.folders.log(self.job.id, log).write_text(text)
+    def write(self, path: Path, text: str) -> None:
+        """Write a file as the job does."""
+        path.write_text(text)
 
 
 def live_all(lives: Iterable[tuple[str, Life]]) -> list[str]:
