@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -84,7 +85,7 @@ def recorded(text: str) -> str:
                 check=False,
                 encoding="utf-8",
             )
-            return done.stdout.replace(str(home), HOME)
+            return done.stdout.replace(str(home), HOME).replace(f"host {platform.node()}", "host mypc")
 
         try:
             return PART.sub(lambda part: replay(part, run), text)
