@@ -22,6 +22,7 @@ from cloudq.job import JobState
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_AFTER = timedelta(minutes=1)
+_PRINTING = (JobState.RUN, JobState.COMPLETING, JobState.DELETING)
 
 
 def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
@@ -61,7 +62,8 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         active.record = place.bundles.save(active.record, progress.job)
         if before is not progress.job.state:
             logger.info("job %s: %s -> %s", active.job.id, before, progress.job.state)
-    if progress.job.state in (JobState.RUN, JobState.COMPLETING, JobState.DELETING):
+    # When it has ended, the whole logs follow at once.
+    if active.outcome is None and progress.job.state in _PRINTING:
         joblogs.upload_new(place, active)
         _record_progress(place, active)
 

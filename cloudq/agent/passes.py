@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(seconds=5)
 QUIET_AFTER = timedelta(minutes=5)
+LONGEST_WITHOUT_SWEEP = timedelta(minutes=10)
 
 
 class Agent:
@@ -52,7 +53,8 @@ class Agent:
         self.crew = Crew(place.config.workers + 1)
         self._sweep = Sweep(place.bundles)
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
-        self._last_activity = self._next_sweep = place.now()
+        self._last_activity = self._next_sweep = self._swept = place.now()
+        self._passes_since_sweep = 0
         self._announced: set[str] = set()
         self._foreign: set[str] = set()
         self._doubtful: set[str] = set()
@@ -85,9 +87,11 @@ class Agent:
         for mailbox in (self.place.config.name, ANY) if takes_jobs else ():
             for job_id, announced in self.place.bundles.inbox(mailbox).items():
                 self._look_at(job_id, mailbox, announced)
+        self._passes_since_sweep += 1
         if not self.place.now() < self._next_sweep <= self.place.now() + self.place.config.sweep_interval:
             self._next_sweep = self.place.now() + self.place.config.sweep_interval
-            if takes_jobs:
+            if takes_jobs and self._is_sweep_due():
+                self._swept, self._passes_since_sweep = self.place.now(), 0
                 self.crew.give("sweep", self._run_sweep)
                 self.crew.give("left-overs", self._sweep_left_overs)
             self._expect_cancels()
@@ -117,6 +121,11 @@ class Agent:
             self._recover_one(active.record)
         elif active is not None:
             self._work_on(active, None)
+
+    def _is_sweep_due(self) -> bool:
+        """Tell whether the last sweep has cost less than a request a pass by now, or is long ago."""
+        recently = timedelta(0) <= self.place.now() - self._swept < LONGEST_WITHOUT_SWEEP
+        return not recently or self._passes_since_sweep > self._sweep.pages
 
     def _run_sweep(self) -> None:
         """Announce unclaimed jobs that carry no marker, take up lost ones."""

@@ -215,9 +215,10 @@ def _explained(job: Job, error: InputError) -> InputError:
 def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> tuple[bytes, str]:
     """Return the script to submit, and what its project is called here."""
     meta = parse_meta_script(script.decode("utf-8"), job.name)
+    wanted = {PROJECT: meta.directives.project, RESOURCE: meta.directives.resource}
     definitions = {
-        name: read_definitions(place, job.id, name) if name in names else no_definitions()
-        for name in (PROJECT, RESOURCE)
+        name: read_definitions(place, job.id, name) if named and name in names else no_definitions()
+        for name, named in wanted.items()
     }
     system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
     placement = _with_images(

@@ -10,16 +10,23 @@ from cloudq.errors import ManifestError, NoSuchJobError
 
 logger = logging.getLogger(__name__)
 
+_NAMES_PER_PAGE = 1000
+
 
 class Sweep:
     """Finds open jobs that nobody announced; remembers what can never be open again.
 
     Reads only manifests not known to be final: final manifests never change.
+
+    Attributes:
+        final: Ids of jobs known to be final.
+        pages: How many requests the last look at the names of all jobs took.
     """
 
     def __init__(self, bundles: Bundles) -> None:
         self._bundles = bundles
         self.final: set[str] = set()
+        self.pages = 0
         self._unreadable: set[str] = set()
 
     def open_jobs(self, skip: Collection[str]) -> Iterator[Record]:
@@ -28,7 +35,8 @@ class Sweep:
         Raises:
             StoreError: The bucket could not be read to the end.
         """
-        for job_id in self._bundles.ids():
+        for number, job_id in enumerate(self._bundles.ids()):
+            self.pages = number // _NAMES_PER_PAGE + 1
             if job_id in self.final or job_id in skip:
                 continue
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,14 +34,24 @@ class Listing:
     Attributes:
         jobs: By time of submission, those without one first.
         corrupted: Ids whose manifest cannot be understood, or was never written.
+        ids: All that look like jobs.
     """
 
     jobs: tuple[Job, ...]
     corrupted: tuple[str, ...]
+    ids: tuple[str, ...] = ()
 
 
-def load_jobs(bundles: Bundles, *, now: datetime, known: Mapping[str, Job] = _NOTHING) -> Listing:
+def load_jobs(
+    bundles: Bundles, *, now: datetime, known: Mapping[str, Job] = _NOTHING, only_others: bool = False
+) -> Listing:
     """Read all manifests but those of known jobs.
+
+    Args:
+        bundles: The bucket.
+        now: The time it is.
+        known: Jobs that need not be read; one that is not understood after all raises KeyError, and is.
+        only_others: Leave the known ones out of the answer.
 
     What has none is left out: a job that is being submitted or deleted at this moment, or another's
     folder. Only if its name is one of our ids and nothing of it is new, it counts as corrupted.
@@ -51,7 +62,8 @@ def load_jobs(bundles: Bundles, *, now: datetime, known: Mapping[str, Job] = _NO
 
     def load(job_id: str) -> Union[Job, str, None]:
         if job_id in known:
-            return known[job_id]
+            with contextlib.suppress(KeyError):
+                return None if only_others else known[job_id]
         try:
             return bundles.load(job_id).job
         except ManifestError:
@@ -60,9 +72,10 @@ def load_jobs(bundles: Bundles, *, now: datetime, known: Mapping[str, Job] = _NO
             return job_id if _abandoned(bundles, job_id, now) else None
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(load, bundles.ids()))
+        ids = tuple(bundles.ids())
+        found = list(pool.map(load, ids))
     jobs = sorted((job for job in found if isinstance(job, Job)), key=lambda job: job.submitted or _FIRST)
-    return Listing(tuple(jobs), tuple(job_id for job_id in found if isinstance(job_id, str)))
+    return Listing(tuple(jobs), tuple(job_id for job_id in found if isinstance(job_id, str)), ids)
 
 
 def render_open_jobs(jobs: Iterable[Job]) -> str:

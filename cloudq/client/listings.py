@@ -66,12 +66,14 @@ def history(**options: Any) -> None:
 
 def _print_listing(options: dict[str, Any], *, final: bool) -> None:
     from cloudq.client import listing
+    from cloudq.client.finals import EndedJobs
     from cloudq.client.warnings import print_warnings
     from cloudq.manifest import program_members
 
     config = load_config()
-    bundles = open_bundles(config)
-    found = listing.load_jobs(bundles, now=present())
+    bundles, ended = open_bundles(config), EndedJobs.of(config)
+    found = listing.load_jobs(bundles, now=present(), known=ended, only_others=not final)
+    ended.note(found.jobs, present=found.ids)
     jobs = _selected(found.jobs, options, final=final)
     remember_jobs(config, jobs)
     corrupted = f"The following jobs are corrupted: {', '.join(found.corrupted)}"

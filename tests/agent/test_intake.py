@@ -201,7 +201,7 @@ def test_final_jobs_are_read_once_whatever_their_number(site: Site) -> None:
         record = site.bundles.load(job.id)
         site.bundles.save(record, replace(record.job, state=JobState.DONE))
     agent = site.new_agent()
-    run_passes(agent)
+    run_passes(agent, 2)
     assert isinstance(site.store, MemoryStore)
     site.store.requests.clear()
     site.clock.move(seconds=61)

@@ -1,0 +1,91 @@
+"""How many requests an agent makes: exact counts, so that they cannot creep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from cloudq.agent.schedulers.base import NativeState
+from cloudq.bundle import MANIFEST
+from cloudq.job import Job, JobKind, JobState
+from cloudq.manifest import render_manifest
+from cloudq.store.memory import MemoryStore
+from tests.agent.conftest import Site, run_passes
+
+
+def fill(site: Site, number: int) -> None:
+    """Put so many finished jobs into the bucket."""
+    for i in range(number):
+        job = Job(f"{i:08x}", "job.sh", JobKind.META, JobState.DONE, run_on="here", run_system="here")
+        site.bundles.write(job.id, MANIFEST, render_manifest(job))
+
+
+def requests(site: Site) -> Counter[str]:
+    assert isinstance(site.store, MemoryStore)
+    return site.store.requests
+
+
+@pytest.mark.parametrize("number", [0, 1, 2500], ids=["empty", "one", "2,500"])
+def test_an_idle_pass_takes_two_listings_whatever_is_in_the_bucket(site: Site, number: int) -> None:
+    fill(site, number)
+    agent = site.new_agent()
+    run_passes(agent, 2)
+    requests(site).clear()
+    run_passes(agent, 10)
+    assert requests(site) == {"LIST": 20}
+
+
+def test_looking_for_jobs_of_old_clients_costs_less_than_a_request_a_pass(site: Site) -> None:
+    """At 10,000 jobs and the default pauses of an idle agent."""
+    fill(site, 10_000)
+    agent = site.new_agent()
+    run_passes(agent)
+    requests(site).clear()
+    passes = 240
+    for _ in range(passes):
+        site.clock.move(seconds=15)
+        run_passes(agent)
+    swept = requests(site)["LIST"] - 2 * passes
+    # Each look at the clock also lists the markers of the jobs that are held.
+    assert 0 < swept < passes + passes / 4
+    assert set(requests(site)) == {"LIST"}
+
+
+def test_a_pass_over_jobs_that_do_not_change_asks_the_scheduler_once(site: Site) -> None:
+    agent = site.new_agent()
+    for _ in range(100):
+        site.submit()
+    run_passes(agent, 2)
+    for native_id in site.cluster.jobs:
+        site.cluster.move(native_id, NativeState.RUNNING)
+    run_passes(agent)
+    requests(site).clear()
+    site.cluster.calls.clear()
+    run_passes(agent)
+    assert requests(site) == {"LIST": 2}
+    assert [call[0] for call in site.cluster.calls] == ["poll"]
+
+
+def test_the_life_of_a_small_meta_job(site: Site) -> None:
+    """Without the listings of the passes. obstore needs no HEAD after a PUT, whose answer has the MD5 sum."""
+    agent = site.new_agent()
+    run_passes(agent)
+    requests(site).clear()
+    job = site.submit()
+    requests(site).clear()
+    run_passes(agent)
+    (native_id,) = site.cluster.jobs
+    for stream in ("stdout", "stderr"):
+        site.folders.log(job.id, stream).write_text(stream)
+    site.cluster.move(native_id, NativeState.COMPLETED, exit_code=0)
+    run_passes(agent)
+    made = Counter(requests(site))
+    assert site.job(job.id).state is JobState.DONE
+    assert made == {
+        "LIST": 4 + 1,  # two passes; what is in the bundle
+        "GET": 1 + 1,  # manifest, script
+        "PUT": 2 + 2 + 4 + 1,  # marker, claim; script, READY; COMPLETING, logs, outputs; DONE
+        "DELETE": 2,  # both markers
+        "HEAD": 3,  # after an upload, in this store
+    }

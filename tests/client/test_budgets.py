@@ -1,0 +1,85 @@
+"""How many requests a command makes: exact counts, so that they cannot creep."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from cloudq.bundle import Bundles
+from cloudq.client.finals import EndedJobs
+from cloudq.client.listing import load_jobs
+from cloudq.job import Job, JobState
+from cloudq.store.memory import MemoryStore
+from tests.client.conftest import Laptop, put_done_job, put_job
+
+NOW = datetime(2026, 11, 22, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where ended jobs are kept."""
+    return tmp_path / "cache" / "ended"
+
+
+def look(bundles: Bundles, file: Path, *, only_others: bool = False) -> list[str]:
+    """List a bucket as `list` and `history` do."""
+    ended = EndedJobs(file)
+    found = load_jobs(bundles, now=NOW, known=ended, only_others=only_others)
+    ended.note(found.jobs, present=found.ids)
+    return [job.id for job in found.jobs]
+
+
+def test_ten_thousand_ended_jobs_are_read_once(bundles: Bundles, file: Path) -> None:
+    for number in range(10_000):
+        put_done_job(bundles, f"{number:08x}")
+    put_job(bundles, "ffff", state=JobState.RUN)
+    store = bundles.store
+    assert isinstance(store, MemoryStore)
+    look(bundles, file)
+    store.requests.clear()
+    assert len(look(bundles, file)) == 10_001
+    assert store.requests == {"LIST": 11, "GET": 1}
+    store.requests.clear()
+    assert look(bundles, file, only_others=True) == ["ffff"]
+    assert store.requests == {"LIST": 11, "GET": 1}
+
+
+def test_what_was_kept_is_what_was_read(bundles: Bundles, file: Path) -> None:
+    job = put_done_job(bundles, "a1", name="café\n.sh", reason='a \\ " b', array_range="1-3")
+    look(bundles, file)
+    assert EndedJobs(file)["a1"] == job
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_open_jobs_are_read_again(bundles: Bundles, file: Path) -> None:
+    put_job(bundles, "a1", state=JobState.RUN)
+    look(bundles, file)
+    put_done_job(bundles, "a1")
+    assert look(bundles, file) == ["a1"]
+    assert EndedJobs(file)["a1"].state is JobState.DONE
+
+
+def test_a_damaged_cache_is_as_good_as_none(bundles: Bundles, file: Path) -> None:
+    put_done_job(bundles, "a1")
+    put_done_job(bundles, "b1")
+    file.parent.mkdir()
+    file.write_bytes(b'a1 {]}\nb1 {"id": "b1"\n\xff\xfe\n')
+    assert look(bundles, file) == ["a1", "b1"]
+
+
+def test_deleted_jobs_are_not_shown(bundles: Bundles, file: Path) -> None:
+    put_done_job(bundles, "a1")
+    look(bundles, file)
+    bundles.delete("a1")
+    assert look(bundles, file) == []
+
+
+def test_history_reads_an_ended_job_from_the_cache(laptop: Laptop) -> None:
+    job: Job = put_done_job(laptop.bundles, "a1")
+    assert job.id in laptop.answer("history")
+    laptop.bundles.discard("a1", ["manifest.json"])
+    laptop.bundles.write("a1", "stdout", b"")
+    assert job.id in laptop.answer("history")
+    assert job.id not in laptop.answer("list")
