@@ -282,7 +282,7 @@ class Lives(RuleBasedStateMachine):
     def _restart(self, number: int) -> None:
         """Start an agent again and again until it comes up, as a service manager does."""
         self.agents[number].crew.stop()
-        for _ in range(20):
+        for _ in range(100):
             self.doom.dead = False
             site = self.sites[number]
             try:
