@@ -45,6 +45,7 @@ def live_through(between: Proxy, folder: Path, rotations: range) -> list[str]:
             life = Life(folder / f"{rotation}", lambda _: agents, False, lambda: between.spoils, bucket)
             between.begin(faults.get, SPOILT)
             yield f"rotation {rotation}", life
+            bucket.delete(entry.key for entry in bucket.list(""))
 
     try:
         return live_all(lives())
@@ -69,4 +70,4 @@ def test_a_job_survives_a_faulty_connection_to_the_bucket(
 @pytest.mark.real
 def test_a_job_survives_a_faulty_connection_to_seaweedfs(tmp_path: Path) -> None:
     with proxy(_real_endpoint("seaweedfs")) as between:
-        assert live_through(between, tmp_path, range(EVERY * len(FAULTS))) == []
+        assert live_through(between, tmp_path, range(0, EVERY * len(FAULTS), 4)) == []
