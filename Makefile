@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-real test-all-pythons check lint format docs record build clean
+.PHONY: help venv demo test test-real test-all-pythons check lint format docs man record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ docs: $(VENV)/.docs ## build the documentation site in site/; every doubtful lin
 	@$(BIN)/mkdocs build --strict --quiet && echo "the site is in site/"
 	@$(BIN)/python tools/record_docs.py --check && echo "the commands in docs/ print what the pages show"
 
+man: $(VENV)/.dev ## write the manual pages into man/
+	@$(BIN)/python tools/make_man.py man && ls man
+
 record: $(VENV)/.docs ## run the commands in docs/ and write what they print into the pages
 	@$(BIN)/python tools/record_docs.py
 
@@ -54,7 +57,7 @@ build: $(VENV)/.dev ## make the wheel and the source archive in dist/
 	@ls dist
 
 clean: ## remove everything that the targets above made
-	@rm -rf $(VENV) .venvs dist build site .coverage* htmlcov
+	@rm -rf $(VENV) .venvs dist build man site .coverage* htmlcov
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
