@@ -8,12 +8,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from cloudq.errors import CommandError
 from cloudq.job import Job
 from cloudq.manifest import program_members
-from cloudq.process import Runner, run
+
+if TYPE_CHECKING:
+    from cloudq.process import Runner
 
 TIMEOUT = timedelta(seconds=10)
 """The longest time that a notice may take."""
@@ -50,11 +52,16 @@ def notice_text(job: Job) -> str:
     return f"Job ({job.id}) {job.name}: {job.state}{place}{f': {why}' if why else ''}"
 
 
-def send_notices(notices: Notices, job: Job, *, runner: Runner = run, post: Optional[Post] = None) -> None:
+def send_notices(
+    notices: Notices, job: Job, *, runner: Optional[Runner] = None, post: Optional[Post] = None
+) -> None:
     """Tell of a job that has ended; what goes wrong is logged."""
     if notices.command:
+        # Needed only here: the configuration, and so every command, imports this module.
+        from cloudq.process import run
+
         try:
-            runner(_filled(notices.command, job), timeout=TIMEOUT)
+            (runner or run)(_filled(notices.command, job), timeout=TIMEOUT)
         except CommandError as error:
             logger.warning("job %s: no notice by command: %s", job.id, error)
     if notices.url:
