@@ -4,11 +4,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PCLUSTER_VENV := .venv-pcluster
 PYTEST_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-real test-all-pythons check lint format docs man record build clean
+.PHONY: help venv demo test test-real test-pcluster test-all-pythons check lint format docs man record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -23,6 +24,9 @@ test: $(VENV)/.test ## run the unit tests: no root, no daemons, no network
 
 test-real: $(VENV)/.test ## test against real Slurm, Grid Engine, SeaweedFS and Ceph (root, Debian 12; KEEP=1 leaves them up)
 	@KEEP=$(KEEP) tests/testbed/with-daemons $(BIN)/python -m pytest -m real $(PYTEST_ARGS)
+
+test-pcluster: $(VENV)/.test $(PCLUSTER_VENV)/.ready ## test cloudqaws with the real ParallelCluster and a simulated AWS (node on PATH)
+	@CLOUDQ_TEST_PCLUSTER=$(CURDIR)/$(PCLUSTER_VENV) $(BIN)/python -m pytest -m real tests/builder $(PYTEST_ARGS)
 
 test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they are installed
 	@tools/test-all-pythons 3.9 3.13
@@ -57,9 +61,16 @@ build: $(VENV)/.dev ## make the wheel and the source archive in dist/
 	@ls dist
 
 clean: ## remove everything that the targets above made
-	@rm -rf $(VENV) .venvs dist build man site .coverage* htmlcov
+	@rm -rf $(VENV) $(PCLUSTER_VENV) .venvs dist build man site .coverage* htmlcov
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(PCLUSTER_VENV)/.ready: tests/testbed/pcluster/requirements.txt
+	@command -v node >/dev/null || { echo "node is missing; on Debian and Ubuntu: apt install nodejs"; exit 1; }
+	@echo "installing ParallelCluster and moto into $(PCLUSTER_VENV) (424 MB, some minutes)"
+	@$(PYTHON) -m venv $(PCLUSTER_VENV)
+	@$(PCLUSTER_VENV)/bin/pip -qq --disable-pip-version-check --no-input install -r $<
+	@touch $@
 
 # One stamp per extra of pyproject.toml, so that nothing is installed twice until that file changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python

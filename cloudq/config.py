@@ -31,6 +31,7 @@ _KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
         "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
         "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
         "container_runtime", "container_cache", "container_pull", "notify_command", "notify_url",
+        "idle_minutes", "term_file", "end_file",
     ),
     "projects": None,
     "resources": None,
@@ -91,6 +92,9 @@ class AgentConfig:
         container_pull: Who pulls images: `job`, or `agent`, on its own host before the submission.
         registries: Registries that want credentials (sections `registry:NAME`).
         notices: Who is told of jobs that have ended.
+        idle_limit: The agent ends after so long without jobs; None for never.
+        term_file: File with the time at which this system ends; None for never.
+        end_file: File that the agent writes when it has ended for one of these reasons.
     """
 
     file: Path
@@ -117,6 +121,9 @@ class AgentConfig:
     container_pull: str = "job"
     registries: tuple[Registry, ...] = ()
     notices: Notices = Notices()
+    idle_limit: Optional[timedelta] = None
+    term_file: Optional[Path] = None
+    end_file: Optional[Path] = None
 
     @property
     def image_cache(self) -> Path:
@@ -192,6 +199,9 @@ def load_agent_config(file: Path) -> AgentConfig:
         container_pull=ini.choice("agent", "container_pull", ("job", "agent"), "job"),
         registries=_registries(ini),
         notices=_notices(ini, "agent"),
+        idle_limit=timedelta(minutes=ini.whole("agent", "idle_minutes", 0, minimum=0)) or None,
+        term_file=ini.beside("agent", "term_file"),
+        end_file=ini.beside("agent", "end_file"),
     )
 
 

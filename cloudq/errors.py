@@ -131,3 +131,15 @@ class SchedulerOutputError(CloudQError):
 
 class ArchiveError(CloudQError):
     """An archive holds a member that must not be unpacked, or is damaged."""
+
+
+class AwsError(CloudQError):
+    """AWS refuses, fails or cannot be reached. `code` is its own word for it, such as `AccessDenied`."""
+
+    def __init__(self, message: str, code: str = "", hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+class ClusterError(CloudQError):
+    """A cluster could not be made, found or deleted."""

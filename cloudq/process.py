@@ -52,16 +52,17 @@ def run(
     *,
     cwd: Optional[Path] = None,
     timeout: timedelta = DEFAULT_TIMEOUT,
+    environment: Optional[Mapping[str, str]] = None,
 ) -> Completed:
     """Run a command without a shell and return what it printed.
 
-    Bytes that are not UTF-8 are kept as replacement characters. The environment is the caller's: what
-    is submitted inherits it.
+    Bytes that are not UTF-8 are kept as replacement characters.
 
     Args:
         argv: The command and its arguments.
         cwd: The directory to run it in; the caller's own stays as it is.
         timeout: After this the command and its children are killed.
+        environment: All its variables; the caller's if None: what is submitted inherits them.
 
     Raises:
         CommandTimeoutError: It did not end in time. It may have taken effect all the same.
@@ -72,6 +73,7 @@ def run(
         with subprocess.Popen(
             list(argv),
             cwd=cwd,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -92,7 +94,11 @@ def run(
 
 
 def _kill_session(process: subprocess.Popen[str]) -> None:
-    """Kill the command and every child of it that stayed in its session."""
+    """Kill the command and every child of it that stayed in its session; on Windows the command alone."""
+    if sys.platform == "win32":
+        process.kill()
+        process.wait()
+        return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -12,6 +12,7 @@ import pytest
 import cloudq
 from cloudq.agent.cli import main as cloudqd
 from cloudq.agent.schedulers import SCHEDULERS
+from cloudq.builder.cli import main as cloudqaws
 from cloudq.cli import EXIT_STATUSES
 from cloudq.client.cli import main as cloudqcli
 from cloudq.job import JobState
@@ -19,7 +20,7 @@ from cloudq.manifest import MEMBERS
 from cloudq.metascript.directives import KEYS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-COMMANDS = {"cloudqcli": cloudqcli, "cloudqd": cloudqd}
+COMMANDS = {"cloudqcli": cloudqcli, "cloudqd": cloudqd, "cloudqaws": cloudqaws}
 HELP = {"--help", "--version"}
 NAMES = {"projects", "resources"}
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Optional
 
 import cloudq
+from cloudq.agent.ending import Ending, Phase
 from cloudq.agent.folders import Folders
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.images import find_runtime
@@ -264,8 +265,8 @@ class _Service:
         try:
             while not self._stop.is_set():
                 agent = self._open_until_it_works()
-                if agent is not None:
-                    self._make_passes(agent)
+                if agent is not None and self._make_passes(agent) is Phase.END:
+                    break
         except CloudQError as error:
             logger.error("%s", error)
             self.fault = error
@@ -288,18 +289,20 @@ class _Service:
                 self._stop.wait(RETRY_START_AFTER.total_seconds())
         return None
 
-    def _make_passes(self, agent: Agent) -> None:
-        """Make passes until told to stop, or until an agent that shares the folder has taken over."""
+    def _make_passes(self, agent: Agent) -> Phase:
+        """Make passes until told to stop, until the system ends, or another agent has taken over."""
         heartbeat, lease = Heartbeat(agent), agent.place.lease
+        ending, phase = Ending(self._config, agent.place.now()), Phase.WORK
         recovered, trouble = False, Trouble("storage")
-        while not self._stop.is_set():
+        while not self._stop.is_set() and phase is not Phase.END:
+            phase = ending.look(agent)
             try:
                 self._renew(heartbeat, lease)
                 if lease.permits_work:
                     if not recovered:
                         agent.recover()
                         recovered = True
-                    agent.run_pass(takes_jobs=lease.held)
+                    agent.run_pass(takes_jobs=lease.held and phase is Phase.WORK)
                 elif recovered and lease.fault:
                     break
                 trouble.over(_utc_now())
@@ -308,13 +311,16 @@ class _Service:
                 trouble.met(_refusal(error), str(error), _utc_now(), jobs=jobs)
             except Exception:  # noqa: BLE001 - a defect in one pass must not end the agent
                 logger.exception("unexpected fault in a pass")
-            pause = self._config.interval if agent.busy else self._config.idle_interval
-            self._stop.wait(pause.total_seconds())
+            if phase is not Phase.END:
+                pause = self._config.interval if agent.busy else self._config.idle_interval
+                self._stop.wait(pause.total_seconds())
         agent.crew.stop()
         if lease.held:
             with contextlib.suppress(AgentRunsError):
                 heartbeat.beat(stopped=True, at_once=True)
         agent.crew.wait()
+        ending.tell()
+        return phase
 
     def _renew(self, heartbeat: Heartbeat, lease: Lease) -> None:
         """Give a sign of life; say it once when another agent has the lease, and when it is ours again."""

@@ -1,11 +1,19 @@
-"""The command `cloudqaws`, which is yet to come."""
+"""The command `cloudqaws`."""
 
 from __future__ import annotations
 
-import sys
+import click
+
+from cloudq.builder.making import create, preset, setup
+from cloudq.builder.managing import delete, extend, list_clusters, reap
+from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, version_option
 
 
-def main() -> int:
-    """Say that there is no builder yet; return exit status 2."""
-    sys.stderr.write("cloudqaws: clusters in AWS come with the builder, which is not part of this version\n")
-    return 2
+@click.group(cls=ErrorReportingGroup, context_settings=CONTEXT_SETTINGS)
+@version_option
+def main() -> None:
+    """CloudQ in AWS: a Slurm cluster for an afternoon, and no bill after it."""
+
+
+for command in (create, list_clusters, delete, extend, reap, preset, setup):
+    main.add_command(command)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,34 @@ def test_sigterm_is_obeyed_while_the_store_hangs(host: Host) -> None:
             begin = time.monotonic()
             assert agent.wait(timeout=30) == 0
             assert time.monotonic() - begin < 15
+
+
+def test_an_agent_ends_at_the_term_of_its_system_with_the_outputs_saved(host: Host) -> None:
+    config = host.home / ".cloudq/agent/config.ini"
+    term, end = host.home / "term", host.home / "end"
+    config.write_text(
+        config.read_text().replace("[agent]", f"[agent]\nterm_file = {term}\nend_file = {end}", 1)
+    )
+    job = host.submit(b"#!/bin/sh\necho kept > result\nsleep 600\n")
+    agent = host.start("--foreground")
+    try:
+        _wait_until(lambda: host.state(job) is JobState.RUN)
+        term.write_text(datetime.now(timezone.utc).isoformat())
+        assert agent.wait(60) == 0
+    finally:
+        agent.kill()
+        agent.communicate()
+    assert host.state(job) is JobState.DELETED
+    assert "output.zip" in host.bundles.entries(job.id)
+    assert end.exists()
+
+
+def test_an_agent_without_jobs_ends_when_it_is_asked_to_drain(host: Host) -> None:
+    config = host.home / ".cloudq/agent/config.ini"
+    term = host.home / "term"
+    config.write_text(config.read_text().replace("[agent]", f"[agent]\nterm_file = {term}", 1))
+    term.write_text("2999-01-01T00:00:00+00:00\ndrain\n")
+    assert host.cloudqd("--foreground").returncode == 0
+    published = host.bundles.presence("demo")
+    assert published is not None
+    assert published.stopped

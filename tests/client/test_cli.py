@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 import cloudq
-from cloudq.builder import cli as builder_cli
 from cloudq.cli import EXIT_STATUSES
 from cloudq.client.cli import main
 from cloudq.job import JobState, Task
@@ -412,14 +411,6 @@ def _on_a_terminal(pty, *argv: str, answer: bytes = b"") -> bytes:  # type: igno
         pass
     os.close(leader)
     return shown
-
-
-def test_the_builder_says_that_it_is_yet_to_come(capsys: pytest.CaptureFixture[str]) -> None:
-    assert builder_cli.main() == 2
-    answer = capsys.readouterr()
-    assert answer.out == ""
-    assert answer.err.count("\n") == 1
-    assert "come with the builder" in answer.err
 
 
 def test_a_group_without_a_command_shows_its_help() -> None:

@@ -1,0 +1,231 @@
+"""`cloudqaws` as it is typed, with the real pcluster and a simulated AWS: `make test-pcluster`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudq.builder.configuration import render_configuration
+from cloudq.builder.network import Network, render_network
+from cloudq.builder.pcluster import ParallelCluster
+from cloudq.builder.presets import OPERATING_SYSTEMS, load_preset, packaged_presets
+from cloudq.errors import ClusterError
+from cloudq.process import run
+from tests.builder.conftest import make_plan
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif("CLOUDQ_TEST_PCLUSTER" not in os.environ, reason="make test-pcluster"),
+]
+
+PROGRAM = [sys.executable, "-c", "from cloudq.builder.cli import main; main(prog_name='cloudqaws')"]
+TESTBED = Path(__file__).parents[1] / "testbed" / "pcluster"
+REGION = "eu-west-1"
+
+
+@dataclass
+class Account:
+    """A simulated account, and a home folder of a person who uses it."""
+
+    home: Path
+    url: str
+    environment: Mapping[str, str]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, *words],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def cloudqaws(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        stdout, stderr = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+    def create(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.cloudqaws("create", name, "--cs-bucket", "jobs", "--cs-prefix", "team", "--yes", *words)
+
+    def clusters(self) -> dict[str, Any]:
+        answer = self.cloudqaws("list", "--json")
+        assert answer.returncode == 0, answer.stderr
+        return {each["name"]: each for each in json.loads(answer.stdout)}
+
+    def play(self, **world: object) -> None:
+        (self.home / "sim.json").write_text(json.dumps(world), encoding="utf-8")
+
+    def client(self, service: str) -> Any:
+        from boto3.session import Session
+
+        session = Session("x", "x", region_name=REGION)
+        return session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    home = tmp_path_factory.mktemp("home")
+    binaries = Path(os.environ["CLOUDQ_TEST_PCLUSTER"]) / "bin"
+    subprocess.run([binaries / "python", TESTBED / "make_amis.py", home / "amis.json"], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    world = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "HOME": str(home),
+        "PATH": os.pathsep.join([os.environ["PATH"], str(binaries)]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "MOTO_AMIS_PATH": str(home / "amis.json"),
+        "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+        "MOTO_PCLUSTER_SIM": str(home / "sim.json"),
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": REGION,
+        "CLOUDQ_STACK_CHECK_INTERVAL": "0.5",
+    }
+    server = [str(binaries / "python"), str(TESTBED / "moto_pcluster.py"), "-H", "127.0.0.1", "-p", str(port)]
+    with (
+        (home / "moto.log").open("w") as log,
+        subprocess.Popen(server, env=world, stdout=log, stderr=log) as moto,
+    ):
+        try:
+            _wait_for(port)
+            yield Account(home, url, world)
+        finally:
+            moto.terminate()
+
+
+def _wait_for(port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, "moto did not start"
+            time.sleep(0.2)
+
+
+def test_a_cluster_is_made_listed_kept_and_deleted_without_a_trace(account: Account) -> None:
+    account.play()
+    made = account.create("life")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.endswith("AWS compute cluster (life) has been created.\n")
+    assert account.clusters()["life"]["status"] == "COMPLETED"
+    again = account.create("life")
+    assert again.returncode == 0, again.stderr
+    other = account.create("life", "--spot")
+    assert (other.returncode, "made with other options" in other.stderr) == (1, True)
+    groups = account.client("ec2").describe_security_groups()["SecurityGroups"]
+    open_to = [r for g in groups for p in g["IpPermissions"] for r in p["IpRanges"]]
+    assert open_to == []
+    extended = account.cloudqaws("extend", "life", "--lease", "5")
+    assert extended.returncode == 0, extended.stderr
+    deleted = account.cloudqaws("delete", "life", "--force")
+    assert (deleted.returncode, deleted.stdout) == (0, "AWS compute cluster (life) has been deleted.\n"), (
+        deleted.stderr
+    )
+    assert account.clusters() == {}
+    unknown = account.cloudqaws("delete", "life")
+    assert unknown.returncode == 1
+    assert "no cluster life" in unknown.stderr
+
+
+def test_a_head_node_that_does_not_start_leaves_its_reason_and_nothing_else(account: Account) -> None:
+    account.play(boot_error="cloudq: Slurm does not answer")
+    made = account.create("broken")
+    assert made.returncode == 1
+    assert "cloudq: Slurm does not answer; everything that was made is gone again" in made.stderr
+    assert account.clusters() == {}
+
+
+def test_create_goes_on_after_it_was_killed(account: Account) -> None:
+    account.play(boot_s=5)
+    process = account.start("create", "killed", "--cs-bucket", "jobs", "--yes")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("cluster"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    made = account.cloudqaws("create", "killed", "--cs-bucket", "jobs", "--yes")
+    assert made.returncode == 0, made.stderr
+    account.play(delete_error="a resource is in use")
+    stays = account.cloudqaws("delete", "killed", "--force")
+    assert stays.returncode == 1
+    assert "could not be deleted" in stays.stderr
+    account.play()
+    assert account.cloudqaws("delete", "killed", "--force").returncode == 0
+    assert account.clusters() == {}
+
+
+@pytest.fixture(scope="module")
+def network(account: Account) -> Network:
+    """A network stack for configurations that are only checked."""
+    cloudformation = account.client("cloudformation")
+    template = render_network(make_plan(), f"{REGION}a")
+    cloudformation.create_stack(
+        StackName="checks-vpc", TemplateBody=template, Capabilities=["CAPABILITY_IAM"]
+    )
+    outputs = cloudformation.describe_stacks(StackName="checks-vpc")["Stacks"][0]["Outputs"]
+    made = Network(**{_NAMES[each["OutputKey"]]: each["OutputValue"] for each in outputs})
+    for name in ("head-node.sh", "compute-node.sh"):
+        account.client("s3").put_object(Bucket=made.setup_bucket, Key=f"cloudq/{name}", Body=b"")
+    return made
+
+
+_NAMES = {
+    "SubnetId": "subnet_id",
+    "NodeSubnetId": "node_subnet_id",
+    "SecurityGroupId": "security_group_id",
+    "SetupBucket": "setup_bucket",
+    "NodePolicyArn": "node_policy_arn",
+}
+
+
+@pytest.mark.parametrize("system", OPERATING_SYSTEMS)
+@pytest.mark.parametrize("name", packaged_presets())
+def test_each_preset_passes_pclusters_schema_and_validators(
+    account: Account, network: Network, name: str, system: str, tmp_path: Path
+) -> None:
+    preset = replace(load_preset(name, tmp_path), os=system)
+    plan = make_plan(preset=preset, spot=system == "alinux2023", ssm=True)
+    file = tmp_path / "cluster.yaml"
+    text = render_configuration(plan, network, region=REGION, partition="aws", tags={"cloudq:cluster": "x"})
+    file.write_text(text, encoding="utf-8")
+    command = Path(os.environ["CLOUDQ_TEST_PCLUSTER"]) / "bin" / "pcluster"
+    ParallelCluster(command, REGION, account.environment, run).check(f"check-{name}", file)
+    file.write_text(text.replace("MinCount: 0", "MinCount: -1"), encoding="utf-8")
+    with pytest.raises(ClusterError, match="MinCount"):
+        ParallelCluster(command, REGION, account.environment, run).check(f"check-{name}", file)
+
+
+def test_a_cluster_with_every_option_compiles_and_goes_without_a_trace(account: Account) -> None:
+    account.play()
+    folder = account.home / ".cloudq" / "aws"
+    folder.mkdir(parents=True)
+    gpu, cpu = (f"{{instance_types: [{each}], max_nodes: 2}}" for each in ("g4dn.xlarge", "c5.xlarge"))
+    (folder / "all.yaml").write_text(
+        f"docker: true\nstorage: [efs, fsx-scratch]\nos: alinux2023\nqueues: {{gpu: {gpu}, cpu: {cpu}}}\n",
+        encoding="utf-8",
+    )
+    made = account.create("every", "--preset-name", "all", "--spot", "--ssm", "--nat")
+    assert made.returncode == 0, made.stderr
+    (folder / "all.yaml").unlink()
+    deleted = account.cloudqaws("delete", "every", "--force")
+    assert deleted.returncode == 0, deleted.stderr
