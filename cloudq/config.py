@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
+from cloudq import LOG_LEVELS
 from cloudq.errors import ConfigError
 from cloudq.ini import Ini
 from cloudq.job import is_job_id
@@ -17,7 +18,6 @@ from cloudq.store import StoreAddress
 from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
 
 ENVIRONMENT_VARIABLE = "CLOUDQ_CONFIG"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DETECT = "auto"
 CONTAINER_RUNTIMES = (DETECT, "none", "apptainer", "singularity", "podman", "docker", "charliecloud")
 

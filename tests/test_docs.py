@@ -46,7 +46,9 @@ def all_commands() -> list[tuple[str, click.Command]]:
     for name, command in COMMANDS.items():
         found.append((name, command))
         if isinstance(command, click.Group):
-            found += [(f"{name} {sub}", child) for sub, child in sorted(command.commands.items())]
+            context = click.Context(command)
+            children = [(sub, command.get_command(context, sub)) for sub in command.list_commands(context)]
+            found += [(f"{name} {sub}", child) for sub, child in children if child is not None]
     return found
 
 

@@ -8,8 +8,9 @@ from typing import Optional
 
 import click
 
+from cloudq import LOG_LEVELS
 from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, remembered, version_option
-from cloudq.config import LOG_LEVELS, AgentConfig, agent_config_file, load_agent_config
+from cloudq.config import AgentConfig, agent_config_file, load_agent_config
 from cloudq.errors import InputError
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from cloudq.bundle import Bundles
+from cloudq import LOG_LEVELS
 from cloudq.cli import Command, config_option, log_to_stderr, remember, remembered
-from cloudq.client.recollection import LAST, last_submitted
-from cloudq.config import LOG_LEVELS, ClientConfig, client_config_file, load_client_config
 from cloudq.errors import InputError
-from cloudq.store import open_store
+
+if TYPE_CHECKING:
+    from cloudq.bundle import Bundles
+    from cloudq.config import ClientConfig
 
 
 def common_options(command: Command) -> Command:
@@ -52,11 +53,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 def config_file() -> Path:
     """Return the configuration file that counts."""
+    from cloudq.config import client_config_file
+
     return client_config_file(remembered("config_file"))
 
 
 def load_config() -> ClientConfig:
     """Read the configuration, and send the log to stderr at the level that counts."""
+    from cloudq.config import load_client_config
+
     log_to_stderr(remembered("log_level"))
     config = load_client_config(config_file())
     log_to_stderr(remembered("log_level") or config.log_level)
@@ -65,6 +70,9 @@ def load_config() -> ClientConfig:
 
 def open_bundles(config: ClientConfig) -> Bundles:
     """Open the bucket of a configuration."""
+    from cloudq.bundle import Bundles
+    from cloudq.store import open_store
+
     return Bundles(open_store(config.store), config.prefix)
 
 
@@ -109,6 +117,8 @@ def find_id(bundles: Bundles, config: ClientConfig, text: str) -> str:
         NoSuchJobError: There is none.
         InputError: There are several.
     """
+    from cloudq.client.recollection import LAST, last_submitted
+
     return bundles.find(last_submitted(config) if text == LAST else text)
 
 

@@ -8,16 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import cloudq
 from cloudq.cli import EXIT_STATUSES
+from cloudq.client.cli import COMMANDS as HELP
 from cloudq.client.cli import main
 from cloudq.job import JobState, Task
 from tests.client.conftest import Laptop, put_done_job, put_job
 
-COMMANDS = tuple(command.name or "" for command in main.commands.values())
+COMMANDS = tuple(main.list_commands(click.Context(main)))
 
 
 def submitted_id(answer: str) -> str:
@@ -339,8 +341,27 @@ def test_each_command_has_help(laptop: Laptop, command: str) -> None:
     assert laptop.answer(command, "-h").startswith(f"Usage: cloudqcli {command} ")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_of_each_what_its_help_says(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert (command.name, command.get_short_help_str(limit=100)) == (name, HELP[name][2])
+
+
 def test_the_help_needs_no_heavy_modules() -> None:
-    heavy = ("boto3", "botocore", "jinja2", "zipfile", "subprocess", "concurrent", "yaml", "daemon")
+    heavy = (
+        "cloudq.job",
+        "cloudq.bundle",
+        "obstore",
+        "boto3",
+        "botocore",
+        "jinja2",
+        "zipfile",
+        "subprocess",
+        "concurrent",
+        "yaml",
+        "daemon",
+    )
     program = (
         "import sys; from cloudq.client.cli import main\n"
         "try: main(['--help'])\n"
