@@ -50,6 +50,13 @@ class ErrorReportingGroup(click.Group):
             ctx.exit(CloudQError.exit_status)
 
 
+def loaded(group: click.Group) -> dict[str, click.Command]:
+    """Return all commands of a group by name, also of one that loads them when they are called."""
+    context = click.Context(group)
+    found = ((name, group.get_command(context, name)) for name in group.list_commands(context))
+    return {name: command for name, command in found if command is not None}
+
+
 def report_error(error: CloudQError) -> None:
     """Say on stderr what went wrong, with a traceback only at level DEBUG."""
     logger = logging.getLogger("cloudq")

@@ -10,7 +10,7 @@ import click
 
 import cloudq
 from cloudq.agent.cli import main as cloudqd
-from cloudq.cli import EXIT_STATUSES
+from cloudq.cli import EXIT_STATUSES, loaded
 from cloudq.client.cli import EXAMPLES
 from cloudq.client.cli import main as cloudqcli
 
@@ -32,7 +32,7 @@ def render_page(name: str, group: click.Group, examples: dict[str, str]) -> Iter
     yield from (".SH DESCRIPTION", escaped(" ".join((group.help or "").split())))
     yield from (".SH OPTIONS", *options_of(group))
     yield ".SH COMMANDS"
-    for word, command in group.commands.items():
+    for word, command in loaded(group).items():
         if command.hidden:
             continue
         context = click.Context(command, info_name=word)

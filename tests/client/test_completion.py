@@ -14,7 +14,8 @@ import click
 import pytest
 
 import cloudq
-from cloudq.client.cli import EXAMPLES, main
+from cloudq.cli import loaded
+from cloudq.client.cli import COMMANDS, EXAMPLES, main
 from cloudq.client.recollection import remember_jobs, remember_systems
 from tests.client.conftest import Laptop, put_job
 from tests.client.test_why import presence
@@ -108,14 +109,14 @@ def test_completion_runs_no_python_and_answers_at_once(remembering: Laptop) -> N
     assert fastest < 0.1
 
 
-@pytest.mark.parametrize("name", list(main.commands))
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_the_help_of_each_command_has_an_example_that_is_right(laptop: Laptop, name: str) -> None:
     text = laptop.answer(name, "--help")
     assert f"Example:\n    {EXAMPLES[name]}\n" in text
     words = shlex.split(EXAMPLES[name].rpartition("| ")[2].replace('eval "$(', "").replace(')"', ""))
     assert words[:2] == ["cloudqcli", name]
     # Parsed, not run: an option that does not exist is wrong usage.
-    command = main.commands[name]
+    command = loaded(main)[name]
     try:
         command.make_context(name, words[2:], parent=click.Context(main))
     except click.BadParameter as error:
@@ -125,7 +126,7 @@ def test_the_help_of_each_command_has_an_example_that_is_right(laptop: Laptop, n
 def test_the_manual_pages_have_all_commands_and_options(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "tools/make_man.py", str(tmp_path)], cwd=ROOT, check=True, timeout=60)
     page = (tmp_path / "cloudqcli.1").read_text(encoding="utf-8").replace("\\-", "-")
-    for name, command in main.commands.items():
+    for name, command in loaded(main).items():
         assert re.search(rf"^\.SS {name} ", page, re.MULTILINE)
         for param in command.params:
             assert not isinstance(param, click.Option) or f"\\fB{param.opts[-1]}\\fR" in page
