@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from cloudq import LOG_LEVELS
 from cloudq.cli import Command, config_option, log_to_stderr, remember, remembered
-from cloudq.config import LOG_LEVELS, client_config_file, load_client_config
+from cloudq.config import client_config_file, load_client_config
 from cloudq.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
