@@ -61,6 +61,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
         "doctor",
         "Look at everything that a client needs; exit status 1 if something does not work.",
     ),
+    "completion": (
+        "completing",
+        "completion",
+        "Print a script that completes commands, options, ids and systems in a shell.",
+    ),
     "init": (
         "changes",
         "init",
