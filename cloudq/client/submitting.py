@@ -153,7 +153,10 @@ def submit(
         members = [program_members(job) for job in jobs]
         print_json(members if each or each_line else members[0])
     elif not parsable and sys.stdout.isatty() and len(jobs) == 1:
-        click.echo(f"Next: cloudqcli log -f {jobs[0].id} | why {jobs[0].id} | cancel {jobs[0].id}", err=True)
+        job_id = jobs[0].id
+        click.echo(
+            f"Next: cloudqcli log -f {job_id}, cloudqcli why {job_id} or cloudqcli cancel {job_id}", err=True
+        )
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
