@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from cloudq.cli import loaded
+
 _SHELLS = ("bash", "zsh", "fish")
 
 
@@ -14,5 +16,5 @@ def completion(*, shell: str) -> None:
     from cloudq.client.completion import render_completion
 
     group = click.get_current_context().find_root().command
-    commands = group.commands if isinstance(group, click.Group) else {}
+    commands = loaded(group) if isinstance(group, click.Group) else {}
     click.echo(render_completion(shell, commands), nl=False)
