@@ -8,7 +8,6 @@ from typing import Optional
 
 import click
 
-from cloudq.bundle import Bundles
 from cloudq.client.answering import for_each
 from cloudq.client.invocation import (
     all_ids,
@@ -21,7 +20,7 @@ from cloudq.client.invocation import (
     open_configured,
     present,
 )
-from cloudq.config import load_client_config
+from cloudq.config import ClientConfig, load_client_config
 
 
 @click.command()
@@ -65,11 +64,12 @@ def delete(
 ) -> None:
     """Delete jobs that have ended."""
     from cloudq.client import deletion
+    from cloudq.client.finals import EndedJobs
 
     if (agent is not None) + everything + bool(job_ids or id_options) > 1:
         raise click.UsageError("only one of ID, --agent and --all is allowed")
     if everything:
-        _delete_all(open_configured(), ask=not yes and sys.stdin.isatty())
+        _delete_all(load_config(), ask=not yes and sys.stdin.isatty())
         return
     if agent is not None:
         deletion.delete_agent_log(open_configured(), agent, now=present())
@@ -81,11 +81,17 @@ def delete(
     if not yes:
         _confirm(f"Delete {len(texts)} jobs?", texts)
 
+    deleted: list[str] = []
+
     def act(job_id: str) -> str:
         deletion.delete_job(bundles, job_id, force=force)
+        deleted.append(job_id)
         return f"Job ({job_id}) is deleted."
 
-    for_each(lambda text: find_id(bundles, config, text), texts, act)
+    try:
+        for_each(lambda text: find_id(bundles, config, text), texts, act)
+    finally:
+        EndedJobs.of(config).forget(deleted)
 
 
 def _confirm(question: str, texts: Collection[str]) -> None:
@@ -94,14 +100,17 @@ def _confirm(question: str, texts: Collection[str]) -> None:
         click.confirm(question, abort=True, err=True)
 
 
-def _delete_all(bundles: Bundles, *, ask: bool) -> None:
+def _delete_all(config: ClientConfig, *, ask: bool) -> None:
     from cloudq.client import deletion, listing
+    from cloudq.client.finals import EndedJobs
 
+    bundles = open_bundles(config)
     jobs = [job for job in listing.load_jobs(bundles, now=present()).jobs if job.state.final]
     if ask and jobs:
         click.confirm(f"Delete {len(jobs)} jobs that have ended?", abort=True, err=True)
     for job_id in deletion.delete_jobs(bundles, jobs):
         click.echo(f"Job ({job_id}) is deleted.")
+    EndedJobs.of(config).forget(job.id for job in jobs)
 
 
 @click.command()

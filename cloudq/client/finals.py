@@ -68,6 +68,16 @@ class EndedJobs(Mapping[str, Job]):
         elif new:
             self._append(_rendered(new))
 
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Forget jobs that were deleted.
+
+        Some stores list the folder of a job for a while after its last object (seen: SeaweedFS 4.48).
+        """
+        known = self._lines.keys() & set(job_ids)
+        if known:
+            self._lines = {job_id: line for job_id, line in self._lines.items() if job_id not in known}
+            keep(self._file, _rendered(self._lines))
+
     def _append(self, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         with contextlib.suppress(OSError):

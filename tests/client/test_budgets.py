@@ -83,3 +83,14 @@ def test_history_reads_an_ended_job_from_the_cache(laptop: Laptop) -> None:
     laptop.bundles.write("a1", "stdout", b"")
     assert job.id in laptop.answer("history")
     assert job.id not in laptop.answer("list")
+
+
+@pytest.mark.parametrize("selection", [["a1"], ["--all"]], ids=["by id", "all"])
+def test_a_deleted_job_is_not_shown_while_the_store_still_lists_its_folder(
+    laptop: Laptop, selection: list[str]
+) -> None:
+    put_done_job(laptop.bundles, "a1")
+    laptop.answer("history")
+    laptop.answer("delete", *selection)
+    laptop.bundles.write("a1", "stdout", b"")
+    assert "DONE" not in laptop.answer("history")
