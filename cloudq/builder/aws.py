@@ -28,12 +28,13 @@ class Service:
 
         def translated(**arguments: Any) -> Any:
             from botocore.exceptions import BotoCoreError, ClientError
+            from botocore.parsers import ResponseParserError
 
             try:
                 return call(**arguments)
             except ClientError as error:
                 raise _from_answer(self._name, operation, error.response) from error
-            except BotoCoreError as error:
+            except (BotoCoreError, ResponseParserError) as error:
                 raise AwsError(f"AWS, {self._name}: {' '.join(str(error).split())}") from error
 
         return translated

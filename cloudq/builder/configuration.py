@@ -19,10 +19,10 @@ _STORAGE: Mapping[str, Mapping[str, Any]] = {
     "efs": {
         "MountDir": "/efs",
         "StorageType": "Efs",
-        "EfsSettings": {"Encrypted": True, "ThroughputMode": "elastic", "DeletionPolicy": "Delete"},
+        "EfsSettings": {"Encrypted": True, "DeletionPolicy": "Delete"},
     },
     "fsx-scratch": {
-        "MountDir": "/scratch",
+        "MountDir": "/fsx",
         "StorageType": "FsxLustre",
         "FsxLustreSettings": {
             "StorageCapacity": 1200,

@@ -21,8 +21,10 @@ _TIMEOUT = timedelta(minutes=10)
 _INSTALL_TIMEOUT = timedelta(minutes=20)
 _DRY_RUN_IS_GOOD = "Request would have succeeded"
 _GONE = "does not exist"
-# Without a key pair nobody can log in, which is the intention.
-_CHECKS = ("--validation-failure-level", "WARNING", "--suppress-validators", "type:KeyPairValidator")
+# Warnings count, as a missing start script is one. But nobody can log in without a key pair, and shared
+# storage goes with the cluster: both is the intention.
+_INTENDED = ("type:KeyPairValidator", "type:DeletionPolicyValidator")
+_CHECKS = ("--validation-failure-level", "WARNING", "--suppress-validators", *_INTENDED)
 
 
 class Run(Protocol):

@@ -51,7 +51,10 @@ install_agent() {
     fetch config.ini /etc/cloudq/config.ini
     chmod 644 /etc/cloudq/config.ini
     install -d -o "$AGENT_USER" -g "$(id -g "$AGENT_USER")" -m 700 "$AGENT_HOME/.cloudq"
-    printf '#!/bin/sh\nPYTHONPATH=/opt/cloudq/lib exec %s -m cloudq.agent.cli "$@"\n' "$PYTHON" >/opt/cloudq/cloudqd
+    cat >/opt/cloudq/cloudqd <<END
+#!/bin/sh
+PYTHONPATH=/opt/cloudq/lib exec $PYTHON -c 'from cloudq.agent.cli import main; main(prog_name="cloudqd")' "\$@"
+END
     chmod 755 /opt/cloudq/cloudqd
 }
 {% if secret_arn %}
@@ -155,7 +158,7 @@ log_to_cloudwatch() {
     local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl group
     group=$(sed -n 's/.*"log_group_name": *"\([^"]*\)".*/\1/p' \
         /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/*.json \
-        /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json 2>/dev/null | head -n 1)
+        /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json 2>/dev/null | head -n 1) || true
     if [ ! -x "$ctl" ] || [ -z "$group" ]; then
         echo "cloudq: no CloudWatch agent: the agent's log is only in the bucket"
         return
@@ -173,7 +176,7 @@ wait_for_slurm() {
         fi
         sleep 5
     done
-    fail "Slurm does not answer: $(/opt/slurm/bin/scontrol ping 2>&1 | head -n 1)"
+    fail "Slurm does not answer"
 }
 
 [ -n "$AGENT_HOME" ] || fail "no user $AGENT_USER in this image"

@@ -353,8 +353,9 @@ def _stack_time():
         from moto.s3.models import FakeBucket
 
         for key, resource in stack.resource_map._parsed_resources.items():
-            kept = stack.template_dict["Resources"][key].get("DeletionPolicy") == "Retain"
-            if isinstance(resource, FakeBucket) and len(resource.keys) and not kept:
+            if not isinstance(resource, FakeBucket) or not len(resource.keys):
+                continue
+            if stack.template_dict["Resources"][key].get("DeletionPolicy") != "Retain":
                 yield key, resource.name
 
     def delete_stack(self, name_or_stack_id):
