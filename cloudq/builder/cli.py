@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cloudq.builder.autoscaling import autoscale
 from cloudq.builder.making import create, preset, setup
 from cloudq.builder.managing import delete, extend, list_clusters, reap
 from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, version_option
@@ -15,5 +16,5 @@ def main() -> None:
     """CloudQ in AWS: a Slurm cluster for an afternoon, and no bill after it."""
 
 
-for command in (create, list_clusters, delete, extend, reap, preset, setup):
+for command in (create, list_clusters, delete, extend, reap, autoscale, preset, setup):
     main.add_command(command)
