@@ -15,7 +15,7 @@ from typing import BinaryIO, Union
 
 import pytest
 
-from cloudq.archive import pack, unpack
+from cloudq.archive import pack, pack_blocks, tree_size, unpack
 from cloudq.archive.packing import TIMESTAMP, _Packer
 from cloudq.archive.unpacking import _check_sizes, _Member
 from cloudq.errors import ArchiveError
@@ -482,7 +482,7 @@ def test_a_file_that_changes_meanwhile_does_not_break_the_archive(
     with zipfile.ZipFile(archive, "w") as zip_file:
         packer = MeddlingPacker(zip_file, frozenset(), archive.stat())
         MeddlingPacker.meddled, MeddlingPacker.content = log, content
-        packer.add_tree(log, "log")
+        list(packer.add_tree(log, "log"))
     with zipfile.ZipFile(archive) as zip_file:
         assert zip_file.testzip() is None
         size = zip_file.getinfo("log").file_size
@@ -494,3 +494,35 @@ def test_the_exact_time_is_stored_for_other_programs_too(source: Path, archive: 
     os.utime(source / "x", (10**9, 10**9))
     pack(source, archive)
     assert zipfile.ZipFile(archive).infolist()[0].extra == struct.pack("<HHBl", TIMESTAMP, 5, 1, 10**9)
+
+
+def test_an_archive_in_blocks_is_the_archive(tmp_path: Path) -> None:
+    """Made without a seek: sizes stand behind the members; `unpack` and `unzip` go by the directory."""
+    source = tmp_path / "source"
+    (source / "a/empty").mkdir(parents=True)
+    (source / "a/random").write_bytes(os.urandom(3_000_000))
+    (source / "a/text").write_text("the same line\n" * 300_000)
+    (source / "link").symlink_to("a/text")
+    left_out: list[str] = []
+    blocks = list(pack_blocks(source, left_out))
+    assert max(map(len, blocks)) < 4_000_000
+    (tmp_path / "archive.zip").write_bytes(b"".join(blocks))
+    unpack(tmp_path / "archive.zip", tmp_path / "target")
+    assert left_out == []
+    for name in ("a/random", "a/text"):
+        assert (tmp_path / "target" / name).read_bytes() == (source / name).read_bytes()
+    assert (tmp_path / "target/link").readlink() == Path("a/text")
+    assert (tmp_path / "target/a/empty").is_dir()
+
+
+def test_what_an_archive_in_blocks_leaves_out_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    left_out: list[str] = []
+    assert b"".join(pack_blocks(tmp_path, left_out))
+    assert left_out == ["pipe: neither file, folder nor link"]
+
+
+def test_the_size_of_a_tree_is_that_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(bytes(1234))
+    assert tree_size(tmp_path) == 1234

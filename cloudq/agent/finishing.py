@@ -89,10 +89,9 @@ def _upload(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
     if not work_dir.is_dir():
         return 0, []
     make_accessible(work_dir)
-    file = place.folders.spool(job_id) / OUTPUT
-    left_out = archive.pack(work_dir, file)
-    entry = place.bundles.upload(job_id, OUTPUT, file)
-    file.unlink()
+    left_out: list[str] = []
+    blocks = archive.pack_blocks(work_dir, left_out)
+    entry = place.bundles.upload_blocks(job_id, OUTPUT, blocks, expected=archive.tree_size(work_dir))
     return entry.size, left_out
 
 

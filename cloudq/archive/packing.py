@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, Optional, Union
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from cloudq.archive.names import raw_name_field, shown, stored_name
@@ -64,7 +65,8 @@ def pack(
         with os.fdopen(os.open(part, flags, 0o600), "w+b") as stream, ZipFile(stream, "w") as zip_file:
             packer = _Packer(zip_file, frozenset(skip), os.fstat(stream.fileno()))
             for path, name in members:
-                packer.add_tree(path, name)
+                for _ in packer.add_tree(path, name):
+                    pass
         part.replace(archive)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -72,11 +74,56 @@ def pack(
     return packer.left_out
 
 
+def pack_blocks(folder: Path, left_out: list[str]) -> Iterator[bytes]:
+    """Yield the archive that `pack` would make of a folder while it is made: no copy of it is on any disk.
+
+    Args:
+        folder: Its contents are packed.
+        left_out: What cannot be packed is added to it, as `name: reason`.
+    """
+    drain = _Drain()
+    with ZipFile(drain, "w") as zip_file:  # type: ignore[call-overload]  # it needs no more than write and flush
+        packer = _Packer(zip_file, frozenset(), None, left_out)
+        for _ in packer.add_tree(folder, ""):
+            yield from drain.taken(_BLOCK)
+    yield from drain.taken(1)
+
+
+def tree_size(folder: Path) -> int:
+    """Return about how many bytes the files of a folder have."""
+    size = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(top, name)).st_size  # noqa: PTH118 - os.walk gives texts
+    return size
+
+
+class _Drain:
+    """A file that cannot seek; what is written to it can be taken away."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def taken(self, least: int) -> Iterator[bytes]:
+        """Yield what was written since the last time, if it is at least so much."""
+        if len(self._data) >= least:
+            data, self._data = bytes(self._data), bytearray()
+            yield data
+
+
 @dataclass(frozen=True)
 class _Packer:
     zip_file: ZipFile
     skip: frozenset[str]
-    own: os.stat_result
+    own: Optional[os.stat_result]
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, name: str, reason: object) -> None:
@@ -84,7 +131,8 @@ class _Packer:
             reason = reason.strerror or reason
         self.left_out.append(f"{shown(name) or '.'}: {reason}")
 
-    def add_tree(self, top: Path, top_name: str) -> None:
+    def add_tree(self, top: Path, top_name: str) -> Iterator[None]:
+        """Pack all that is below; after each piece the caller may take what was written."""
         waiting = [(top, top_name)]
         while waiting:
             path, name = waiting.pop()
@@ -92,7 +140,7 @@ class _Packer:
                 continue
             try:
                 status = path.lstat()
-                self.add(path, name, status)
+                yield from self.add(path, name, status)
                 if stat.S_ISDIR(status.st_mode):
                     waiting.extend(_children(path, name))
             except OSError as error:
@@ -101,9 +149,9 @@ class _Packer:
                 else:
                     raise
 
-    def add(self, path: Path, name: str, status: os.stat_result) -> None:
+    def add(self, path: Path, name: str, status: os.stat_result) -> Iterator[None]:
         if stat.S_ISREG(status.st_mode):
-            self.add_file(path, name)
+            yield from self.add_file(path, name)
         elif stat.S_ISLNK(status.st_mode):
             info = self.info(name, status)
             self.zip_file.writestr(info, os.fsencode(os.readlink(path)))  # noqa: PTH115 - bytes as they are
@@ -111,14 +159,15 @@ class _Packer:
             self.leave_out(name, "neither file, folder nor link")
         elif name:
             self.zip_file.writestr(self.info(name, status), b"")
+        yield
 
-    def add_file(self, path: Path, name: str) -> None:
+    def add_file(self, path: Path, name: str) -> Iterator[None]:
         with os.fdopen(os.open(path, _OPEN_FLAGS), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 self.leave_out(name, "no longer a file")
                 return
-            if os.path.samestat(status, self.own):
+            if self.own is not None and os.path.samestat(status, self.own):
                 return
             head = stream.read(min(_SAMPLE, status.st_size))
             info = self.info(name, status)
@@ -130,6 +179,7 @@ class _Packer:
                 target.write(head)
                 for block in self.blocks(stream, status.st_size - len(head), name):
                     target.write(block)
+                    yield
 
     def blocks(self, stream: BinaryIO, size: int, name: str) -> Iterator[bytes]:
         """Yield at most `size` bytes. A disk that fails cuts the file; what was read of it is kept."""

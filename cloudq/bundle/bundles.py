@@ -197,6 +197,10 @@ class Bundles:
         """Store a file as an object of a bundle; the store has confirmed its size."""
         return self.store.upload(path, self._key(job_id, name))
 
+    def upload_blocks(self, job_id: str, name: str, blocks: Iterable[bytes], *, expected: int = 0) -> Entry:
+        """Store what comes in blocks, about so many bytes; the store has confirmed the size."""
+        return self.store.upload_blocks(blocks, self._key(job_id, name), expected=expected)
+
     def download(self, job_id: str, name: str, path: Path) -> None:
         """Fetch an object of a bundle into a file. Raises NotFoundError."""
         self.store.download(self._key(job_id, name), path)

@@ -191,7 +191,7 @@ def test_the_work_folder_stays_until_the_outputs_are_in_the_bucket(tmp_path: Pat
     class Full(MemoryStore):
         uploads = 0
 
-        def upload(self, path: Path, key: str) -> Entry:
+        def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
             self.uploads += 1
             raise StoreUnreachableError("no answer")
 
