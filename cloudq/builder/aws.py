@@ -87,14 +87,20 @@ class Aws:
     def _services(self) -> dict[str, Service]:
         return {}
 
-    def service(self, name: str, *, region: Optional[str] = None) -> Service:
-        """Return the client of a service; one of each kind is made."""
+    def service(self, name: str, *, region: Optional[str] = None, patient: bool = True) -> Service:
+        """Return the client of a service; one of each kind is made.
+
+        Args:
+            patient: Whether it tries again when AWS is silent or overloaded.
+        """
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         key = f"{name} {region or ''}"
         if key not in self._services:
-            config = Config(retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10)
+            attempts, seconds = (8, 10) if patient else (1, 4)
+            retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+            config = Config(retries=retries, connect_timeout=seconds, read_timeout=6 * seconds)
             try:
                 client = self.session.client(name, region_name=region or self.region, config=config)  # type: ignore[call-overload]
             except BotoCoreError as error:

@@ -131,7 +131,7 @@ def list_price(aws: Aws, instance_type: str) -> Optional[float]:
         "capacitystatus": "Used",
     }
     filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()]
-    answer = aws.service("pricing", region=regions[0]).get_products(
+    answer = aws.service("pricing", region=regions[0], patient=False).get_products(
         ServiceCode="AmazonEC2", Filters=filters, MaxResults=10
     )
     prices = [price for product in answer["PriceList"] for price in _hourly(json.loads(product))]

@@ -289,7 +289,7 @@ class FakeAws(Aws):
     def partition(self) -> str:
         return "aws-xx"
 
-    def service(self, name: str, *, region: Optional[str] = None) -> Any:
+    def service(self, name: str, *, region: Optional[str] = None, patient: bool = True) -> Any:
         return self.__dict__["_fakes"][name]
 
     def regions_of(self, service: str) -> list[str]:
