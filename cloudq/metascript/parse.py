@@ -29,7 +29,8 @@ class MetaScript:
         directives: What its head says.
         native_lines: Lines of the head, verbatim, that may be a scheduler's own: those that begin with
             `#$ -` or, like `#SBATCH`, with a `#` and two capitals. The others ignore them.
-        body: The text from the first command on, lines ended by newlines; may be empty.
+        body: The text from the first command on, lines ended by newlines; may be empty. Only a final
+            backslash has no newline after it if the file has none: it would become a continuation.
         body_line: The line in the source at which the body begins, from 1.
     """
 
@@ -77,7 +78,7 @@ def parse_meta_script(text: str, source: str) -> MetaScript:
         interpreter=interpreter,
         directives=replace(directives, lines=numbers),
         native_lines=tuple(head.native_lines),
-        body=body + "\n" * (not body.endswith("\n")) if body else "",
+        body=body + "\n" * (not body.endswith(("\n", "\\"))) if body else "",
         body_line=head.end + 1,
     )
 

@@ -90,7 +90,7 @@ def _render(
         raise ConfigError(_no_template(environment, str(error.name), system)) from error
     except TemplateError as error:
         raise ConfigError(f"template of system {system.name}: {error}") from error
-    return text if text.endswith("\n") else text + "\n"
+    return text if text.endswith(("\n", "\\")) else text + "\n"
 
 
 @lru_cache(maxsize=8)

@@ -46,6 +46,7 @@ SCRIPTS = {
     "tabs": TABS,
     "Unicode": UNICODE,
     "no newline at the end": "#!/bin/sh\necho end\nexit 6",
+    "backslash at the end": "#!/bin/bash\nprintf '<%s>' a\\",
     "here-document at the end": "#!/bin/sh\ncat <<E\nx\nE",
     "ten thousand lines": LONG,
     "native lines only": NATIVE + "echo y\nexit 9\n",

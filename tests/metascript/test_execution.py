@@ -128,6 +128,41 @@ def test_a_signal_to_the_job_is_recorded(
     assert Path(placement.status_file).read_text() == f"{128 + number}\n"
 
 
+SIGNALS = "HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM XCPU XFSZ VTALRM PROF SYS"
+
+
+@pytest.mark.parametrize("name", SIGNALS.split())
+def test_no_signal_to_the_shell_alone_is_recorded_as_success(
+    translated: Translate, execute: Execute, shell: str, name: str
+) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    ended = execute(translated(f"true\nkill -{number} $$\necho not reached\n"), shell)
+    # ksh93 ends by some of them with the mere number.
+    assert (ended.stdout, ended.status in (128 + number, -number, number)) == ("", True)
+    assert ended.recorded in [f"{128 + number}\n", None]
+    # Those are what sites and users send; and bash would record a 0 for a crash.
+    if name in "HUP INT TERM USR1 USR2 XCPU" or (
+        shell.startswith("bash") and name in "ABRT BUS FPE ILL SEGV"
+    ):
+        assert ended.recorded
+
+
+def test_a_stack_that_overflows_ends_bash_at_once_and_is_not_recorded_as_success(
+    translated: Translate, execute: Execute
+) -> None:
+    ended = execute(translated("ulimit -s 256\nf() { f; }\ntrue\nf\n"))
+    assert (ended.status, ended.recorded) == (-signal.SIGSEGV, None)
+
+
+@pytest.mark.parametrize("text", ["printf %s a\\", "true\nprintf '%s' \\\\\\"])
+def test_a_final_backslash_without_a_newline_means_what_it_means_without_cloudq(
+    translated: Translate, execute: Execute, shell: str, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "plain.sh").write_text(text)
+    plain = subprocess.run([*shell.split(), str(tmp_path / "plain.sh")], stdout=subprocess.PIPE, check=True)
+    assert execute(translated(text), shell).stdout == plain.stdout.decode()
+
+
 def test_variables_are_exported(translated: Translate, execute: Execute, shell: str) -> None:
     script = translated(
         "#$ container_img: docker://a\n#$ container_image: box=b.sif\n"

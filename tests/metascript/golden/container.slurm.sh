@@ -43,6 +43,17 @@ trap 'exit 141' PIPE
 trap 'exit 142' ALRM
 trap 'exit 143' TERM
 trap 'exit 152' XCPU
+if [ -n "${BASH_VERSION-}" ]; then
+    trap 'exit 132' ILL
+    trap 'exit 133' TRAP
+    trap 'exit 134' ABRT
+    trap 'exit 135' BUS
+    trap 'exit 136' FPE
+    trap 'exit 139' SEGV
+    trap 'exit 153' XFSZ
+    trap 'exit 154' VTALRM
+    trap 'exit 159' SYS
+fi
 
 cd /home/me/.cloudq/jobs/1f/work || exit
 
