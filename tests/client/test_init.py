@@ -156,7 +156,7 @@ def test_comments_of_the_agents_template_show_the_true_defaults(tmp_path: Path) 
     for name, content in (("plain.ini", text), ("shown.ini", shown)):
         (tmp_path / name).write_text(content)
     plain, full = (vars(load_agent_config(tmp_path / name)) for name in ("plain.ini", "shown.ini"))
-    examples = {"projects", "resources"}
+    examples = {"projects", "resources", "term_file", "end_file"}
     assert {key for key in plain if plain[key] != full[key]} == {"file"} | examples
 
 
