@@ -20,7 +20,7 @@ from cloudq.builder.plan import Plan
 from cloudq.builder.prices import Estimate
 from cloudq.builder.setup_bucket import SetupBucket
 from cloudq.builder.stacks import Stack
-from cloudq.builder.tags import cluster_tags, tags_for
+from cloudq.builder.tags import cluster_tags, read_label, tags_for
 from cloudq.builder.workshop import Workshop
 from cloudq.errors import AwsError, CloudQError, ClusterError
 
@@ -170,7 +170,15 @@ class Creation:
             raise ClusterError(f"the cluster could not be made: {self._reason(stack)}")
 
     def _begin_cluster(self, network: Network) -> str:
-        return self._shop.pcluster.create(self._plan.name, self._write_configuration(network))
+        """Let pcluster begin; if one that outlived a killed command was quicker, go on with its stack."""
+        try:
+            return self._shop.pcluster.create(self._plan.name, self._write_configuration(network))
+        except ClusterError:
+            stack = self._shop.clusters.stacks.find(self._plan.name)
+            ours = stack is not None and (stack.busy or stack.complete) and read_label(stack.tags)
+            if stack is None or not ours:
+                raise
+            return stack.arn
 
     def _write_configuration(self, network: Network) -> Path:
         file = self._shop.scratch / "cluster.yaml"

@@ -15,8 +15,9 @@ from cloudq.builder.draining import drain
 from cloudq.builder.reaping import overdue, reap_all
 from cloudq.builder.setup_bucket import SetupBucket
 from cloudq.bundle import Bundles
-from cloudq.errors import AwsError, ClusterError
+from cloudq.errors import AwsError, ClusterError, CommandError
 from cloudq.presence import Presence, render_presence
+from cloudq.process import Completed
 from cloudq.store.memory import MemoryStore
 from tests.builder.conftest import make_order
 from tests.builder.fakes import START, Account, FakePcluster, PulledPlugError, Recorder, make_workshop
@@ -128,6 +129,19 @@ def test_a_failed_network_tells_its_reason_and_leaves_nothing(account: Account, 
     ):
         create(account, tmp_path)
     assert is_clean(account)
+
+
+def test_create_goes_on_with_the_stack_of_a_pcluster_that_outlived_its_caller(
+    account: Account, tmp_path: Path
+) -> None:
+    first = FakePcluster(account)
+
+    def second(argv: list[str], **means: object) -> Completed:
+        first(argv, timeout=timedelta(minutes=1))
+        raise CommandError(argv, 1, '{"message": "Stack lab already exists"}', "")
+
+    create(account, tmp_path, run=second)
+    assert alive(account) == {"lab-vpc", "lab"}
 
 
 def test_a_configuration_that_pcluster_refuses_leaves_nothing(account: Account, tmp_path: Path) -> None:

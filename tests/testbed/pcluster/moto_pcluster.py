@@ -41,6 +41,7 @@ def patch():
     _ephemeral_devices()
     _instance_from_launch_template()
     _route_tables_go()
+    _nat_gateways_go()
     _stack_time()
 
 
@@ -272,6 +273,19 @@ def _route_tables_go():
             tables.pop(resource_name)
 
     RouteTable.delete_from_cloudformation_json = classmethod(delete)
+
+
+def _nat_gateways_go():
+    """A NAT gateway of a stack stayed when the stack was deleted."""
+    from moto.ec2.models import ec2_backends
+    from moto.ec2.models.nat_gateways import NatGateway
+
+    def delete(cls, resource_name, cloudformation_json, account_id, region_name):
+        backend = ec2_backends[account_id][region_name]
+        if resource_name in backend.nat_gateways:
+            backend.delete_nat_gateway(resource_name)
+
+    NatGateway.delete_from_cloudformation_json = classmethod(delete)
 
 
 def _stack_time():
