@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent.schedulers.base import NativeStatus, Scheduler, Submission, TaskStatuses
+from cloudq.agent.schedulers.base import NativeStatus, Scheduler, Submission, TaskStatuses, cluster_of
 from cloudq.errors import CloudQError, CommandError, SchedulerOutputError
 from cloudq.process import Runner
 
@@ -89,11 +89,27 @@ class Queue:
     def poll(self, expected: Expected) -> Answer:
         """Ask once about all these jobs, and once more about those that the answer leaves out.
 
+        Each cluster is asked by itself, so that one that is away leaves only its own jobs unknown.
+
         Raises:
             CommandError, SchedulerOutputError: There was no usable answer; nothing is known.
         """
-        if not expected:
-            return Answer({})
+        statuses: dict[str, TaskStatuses] = {}
+        faults: list[CloudQError] = []
+        groups = _by_cluster(expected)
+        for group in groups:
+            try:
+                answer = self._poll_cluster(group)
+            except (CommandError, SchedulerOutputError) as error:
+                if len(groups) == 1:
+                    raise
+                faults.append(error)
+                continue
+            statuses.update(answer.statuses)
+            faults.extend(answer.faults)
+        return Answer(statuses, tuple(faults))
+
+    def _poll_cluster(self, expected: Expected) -> Answer:
         native_ids = list(expected)
         output = self._output_or_nothing(self.scheduler.poll_command(native_ids))
         found = {
@@ -144,3 +160,10 @@ class Queue:
             if self.scheduler.is_unknown_job(f"{error.stderr}\n{error.stdout}"):
                 return error.stdout or None
             raise
+
+
+def _by_cluster(expected: Expected) -> list[Expected]:
+    groups: dict[str, dict[str, Collection[Optional[int]]]] = {}
+    for native_id, tasks in expected.items():
+        groups.setdefault(cluster_of(native_id), {})[native_id] = tasks
+    return list(groups.values())

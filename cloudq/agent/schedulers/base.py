@@ -70,6 +70,11 @@ Snapshot = Mapping[str, TaskStatuses]
 """Native id -> its tasks, as far as an answer tells."""
 
 
+def cluster_of(native_id: str) -> str:
+    """Return the other cluster that a native id names after a `;`; an empty text for the scheduler's own."""
+    return native_id.partition(";")[2]
+
+
 @dataclass(frozen=True)
 class Submission:
     """What a scheduler must know to take a job.

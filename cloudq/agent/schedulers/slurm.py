@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent.schedulers.base import Snapshot, Submission
+from cloudq.agent.schedulers.base import Snapshot, Submission, cluster_of
 from cloudq.agent.schedulers.slurm_parse import (
     ACCOUNT_FORMAT,
     CLUSTER_ACCOUNT_FORMAT,
@@ -155,11 +155,11 @@ class Slurm:
 
         With `--me` the controller sends this user's jobs only, not all of the cluster. `-t all`
         overrules SQUEUE_STATES, and any list of states that leaves out SPECIAL_EXIT and STOPPED.
-        If a job is on another cluster, all of those are asked at once; their ids are not unique.
+        Jobs of other clusters are asked about there, with the cluster's name, as their ids are not unique.
         """
-        others = sorted({cluster for cluster in map(_cluster, native_ids) if cluster})
-        if others:
-            clusters = ",".join(filter(None, [self.cluster, *others]))
+        named = sorted({cluster_of(native_id) for native_id in native_ids})
+        if any(named):
+            clusters = ",".join(filter(None, (name or self.cluster for name in named)))
             return ["squeue", "-r", "-t", "all", "--me", "-M", clusters, "-O", CLUSTERS_POLL_FORMAT]
         ids = ["-j", ",".join(native_ids)] if 0 < len(native_ids) <= IDS_PER_COMMAND else []
         return ["squeue", "--federation", "-r", "-t", "all", "--me", *ids, "-o", POLL_FORMAT]
@@ -176,7 +176,7 @@ class Slurm:
         """
         by_cluster: dict[str, list[str]] = {}
         for native_id in native_ids:
-            by_cluster.setdefault(_cluster(native_id), []).append(native_id.partition(";")[0])
+            by_cluster.setdefault(cluster_of(native_id), []).append(native_id.partition(";")[0])
         return [
             command
             for cluster, ids in by_cluster.items()
@@ -246,11 +246,6 @@ def _pattern(path: Path) -> str:
     if "\\" in str(path):
         raise InputError(f"{path}: Slurm cannot write logs to a path with a backslash")
     return str(path).replace("%", "%%")
-
-
-def _cluster(native_id: str) -> str:
-    """Return the other cluster that a job is on; an empty text if it is on ours."""
-    return native_id.partition(";")[2]
 
 
 def _chunks(native_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
-from cloudq.agent.schedulers.base import Submission
+from cloudq.agent.queue import Queue
+from cloudq.agent.schedulers.base import NativeState, Submission
 from cloudq.agent.schedulers.slurm import IDS_PER_COMMAND, Slurm
-from cloudq.errors import InputError, SchedulerOutputError
+from cloudq.errors import CommandError, InputError, SchedulerOutputError
 from cloudq.job import ArrayRange
+from cloudq.process import DEFAULT_TIMEOUT, Completed
 from tests.agent.schedulers.samples import slurm_sample
 
 WORK_DIR = Path("/home/u/w/0123456789ab")
@@ -91,6 +96,28 @@ def test_jobs_on_other_clusters_are_asked_about_there() -> None:
         assert command[command.index("-M") + 1] == "there"
         assert command[command.index("-j") + 1] == "8"
     assert slurm.cancel_command("8;there") == ["scancel", "-M", "there", "8"]
+
+
+def run_without_a_cluster(
+    argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
+) -> Completed:
+    """Answer for our own cluster; the others cannot be reached."""
+    del cwd, timeout
+    if "-M" in argv:
+        raise CommandError(argv, 1, "", slurm_sample("squeue-controller-down.stderr"))
+    return Completed("ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|START_TIME|REASON\n8|N/A|RUNNING|N/A|None\n")
+
+
+def test_a_cluster_that_is_away_leaves_only_its_own_jobs_without_an_answer() -> None:
+    queue = Queue(Slurm(accounting=True, cluster="here"), run_without_a_cluster, DEFAULT_TIMEOUT)
+    answer = queue.poll({"8;there": [None], "8": [None], "9;yonder": [None]})
+    assert {i: tasks[None].state for i, tasks in answer.statuses.items()} == {"8": NativeState.RUNNING}
+    assert [" ".join(fault.argv[:6]) for fault in answer.faults if isinstance(fault, CommandError)] == [
+        "squeue -r -t all --me -M",
+        "squeue -r -t all --me -M",
+    ]
+    with pytest.raises(CommandError, match="ontact"):
+        queue.poll({"8;there": [None]})
 
 
 def test_jobs_of_one_number_on_two_clusters_are_kept_apart() -> None:
