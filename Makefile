@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-real test-pcluster test-all-pythons check lint format docs man record build clean
+.PHONY: help venv bench demo test test-real test-pcluster test-all-pythons check lint format docs man record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ test-pcluster: $(VENV)/.test $(PCLUSTER_VENV)/.ready ## test cloudqaws with the 
 
 test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they are installed
 	@tools/test-all-pythons 3.9 3.13
+
+bench: $(VENV)/.demo ## compare commands as whole processes with a bare boto3 script (ENDPOINT=... for a real server)
+	@$(BIN)/python benchmarks/commands.py $(ENDPOINT)
 
 check: lint ## the gate: format, lint, types, layers, unit tests with branch coverage
 	@$(MAKE) --no-print-directory test PYTEST_ARGS=--cov

@@ -1,0 +1,111 @@
+"""How long commands take as whole processes, against a bare boto3 script that makes the same requests.
+
+Usage: commands.py [ENDPOINT] [RESULT.json]; without an endpoint an S3 server of moto is started. Keys come
+from the environment. The two sides take turns, so that whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cloudq.store import StoreAddress  # noqa: E402
+from cloudq.store.s3_client import make_client  # noqa: E402
+from tests.servers import moto_server  # noqa: E402
+
+ROUNDS = 11
+CLI = [sys.executable, "-c", "from cloudq.client.cli import main; main(prog_name='cloudqcli')"]
+BARE = """
+import sys, boto3
+endpoint, bucket, job, what = sys.argv[1:]
+client = boto3.client("s3", endpoint_url=endpoint)
+def listing(prefix, **more): return client.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
+def read(key): return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+if what == "stat":
+    listing(job + "/"); read(job + "/manifest.json")
+elif what == "log":
+    listing(job + "/"); listing(job + "/live/stdout"); listing(job + "/stdout"); read(job + "/stdout")
+elif what == "list":
+    for folder in listing("", Delimiter="/").get("CommonPrefixes", ()):
+        if not folder["Prefix"].startswith("agent/"):
+            read(folder["Prefix"] + "manifest.json")
+elif what == "submit":
+    listing("agent/.reachable/")
+    for name in ("job.sh", "manifest.json"):
+        client.put_object(Bucket=bucket, Key="bare/" + name, Body=b"x")
+    client.put_object(Bucket=bucket, Key="agent/.inbox/none/bare", Body=b"")
+    for name in ("job.sh", "manifest.json"):
+        client.delete_object(Bucket=bucket, Key="bare/" + name)
+"""
+
+
+def seconds(argv: list[str], environment: dict[str, str]) -> float:
+    """Run a program that must succeed; return how long it took."""
+    begun = time.perf_counter()
+    subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return time.perf_counter() - begun
+
+
+def compare(ours: list[str], other: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """Run both in turn; return medians in milliseconds, and how many times faster ours is."""
+    pairs = [(seconds(ours, environment), seconds(other, environment)) for _ in range(ROUNDS)]
+    mine, theirs = (statistics.median(times) * 1000 for times in zip(*pairs))
+    return {"cloudq_ms": round(mine), "other_ms": round(theirs), "ratio": round(theirs / mine, 2)}
+
+
+def main() -> None:
+    """Measure, print a table, and write the results if a file is named."""
+    with ExitStack() as stack:
+        endpoint = sys.argv[1] if len(sys.argv) > 1 else stack.enter_context(moto_server())
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        environment = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", **os.environ}
+        environment.update(HOME=str(home), PYTHONPATH=str(ROOT), AWS_DEFAULT_REGION="us-east-1")
+        os.environ.update(environment)
+        bucket = f"bench-{uuid.uuid4().hex[:12]}"
+        client = make_client(StoreAddress(endpoint, bucket))
+        client.create_bucket(Bucket=bucket)
+        (home / "job.sh").write_text("#!/bin/sh\necho hello\n")
+        subprocess.run(
+            [*CLI, "init", "--endpoint-url", endpoint, "--bucket", bucket], env=environment, check=True
+        )
+        submit = [*CLI, "submit", "--parsable", "--submit-to", "none", str(home / "job.sh")]
+        jobs = [
+            subprocess.run(submit, env=environment, check=True, capture_output=True, text=True)
+            for _ in range(5)
+        ]
+        job = jobs[0].stdout.strip()
+        client.put_object(Bucket=bucket, Key=f"{job}/stdout", Body=b"hello\n")
+        commands = {
+            "stat": ["stat", job],
+            "log": ["log", job],
+            "list": ["list"],
+            "submit": submit[len(CLI) :],
+        }
+        results = {}
+        for what, words in commands.items():
+            bare = [sys.executable, "-c", BARE, endpoint, bucket, job, what]
+            results[what] = compare([*CLI, *words], bare, environment)
+        results["--help"] = compare([*CLI, "--help"], [sys.executable, "-c", "import click"], environment)
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for entry in page.get("Contents", ()):
+                client.delete_object(Bucket=bucket, Key=entry["Key"])
+        client.delete_bucket(Bucket=bucket)
+    for what, row in results.items():
+        print(f"{what:8} {row['cloudq_ms']:6} ms  {row['other_ms']:6} ms  {row['ratio']:5}")
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
