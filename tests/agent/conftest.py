@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -57,6 +58,7 @@ class Site:
     clock: Clock = field(default_factory=Clock)
     settings: dict[str, object] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
+    queue: Optional[Queue] = None
 
     @property
     def bundles(self) -> Bundles:
@@ -96,7 +98,7 @@ class Site:
             config=replace(config, **self.settings),  # type: ignore[arg-type]
             bundles=self.bundles,
             folders=folders,
-            queue=Queue(FakeScheduler(), self.cluster.run, timedelta(seconds=10)),
+            queue=self.queue or Queue(FakeScheduler(), self.cluster.run, timedelta(seconds=10)),
             account="somebody",
             now=self.clock,
             lease=UndisputedLease(self.bundles, config, self.clock),
