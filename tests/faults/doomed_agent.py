@@ -13,11 +13,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Callable, Optional, TypeVar
 
 import boto3  # noqa: F401 - loaded before the forks
 import obstore  # noqa: F401
@@ -26,7 +26,7 @@ import cloudq
 from cloudq.agent import claims, passes, service
 from cloudq.config import load_agent_config
 from cloudq.process import DEFAULT_TIMEOUT, Completed, run
-from cloudq.store import Store, StoreAddress, open_store, probe
+from cloudq.store import Entry, Store, StoreAddress, open_store, probe
 from tests.faults.doom import Doom, DoomedStore
 
 T = TypeVar("T")
@@ -111,9 +111,17 @@ class NamedStore(DoomedStore):
             return self.store.replace(key, data, etag=etag)
         return super().replace(key, data, etag=etag)
 
-    def upload(self, path: Path, key: str) -> Any:
+    def upload(self, path: Path, key: str) -> Entry:
         self.doom.effect(f"upload {key}")
         return self.store.upload(path, key)
+
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        self.doom.effect(f"upload {key}")
+        return self.store.upload_blocks(self._counted(blocks, key), key, expected=expected)
+
+    def _counted(self, blocks: Iterable[bytes], key: str) -> Iterator[bytes]:
+        yield from blocks
+        self.doom.effect(f"end of upload {key}")
 
 
 def be_an_agent(config: Path, notes: Path) -> None:
