@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from cloudq.agent.folders import make_accessible
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
-from cloudq.errors import ConflictError, NoSuchJobError
+from cloudq.errors import ConflictError, NoSuchJobError, StoreError
 from cloudq.job import JobState, Task
 from cloudq.notices import send_notices
 from cloudq.store.files import appearing
@@ -79,6 +80,10 @@ def _stage_out(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
         active.record = place.bundles.save(active.record, job)
     elif place.bundles.load(job.id).job.claim_token != job.claim_token:
         raise ConflictError(job.id)  # Nothing may be uploaded that is not ours any more.
+    else:
+        # An earlier try was cut off. Not all keys have the right to this: `doctor --repair` does it, too.
+        with contextlib.suppress(StoreError):
+            place.bundles.abort_uploads(job.id)
     return _upload(place, active)
 
 

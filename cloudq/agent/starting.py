@@ -177,11 +177,12 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
     remove_tree(work_dir)
     work_dir.mkdir(mode=0o700)
     spool.mkdir(mode=0o700, exist_ok=True)
-    if INPUT in names:
+    script = place.bundles.read(job.id, job.name)
+    # A listing may lag behind: the manifest, too, tells whether there are inputs.
+    if INPUT in names or (job.submit_token and job.input_size > len(script)):
         place.bundles.download(job.id, INPUT, spool / INPUT)
         archive.unpack(spool / INPUT, work_dir)
         (spool / INPUT).unlink()
-    script = place.bundles.read(job.id, job.name)
     _write_script(work_dir / job.name, script)
     project = ""
     if job.kind is JobKind.META:

@@ -201,6 +201,10 @@ class Bundles:
         """Store what comes in blocks, about so many bytes; the store has confirmed the size."""
         return self.store.upload_blocks(blocks, self._key(job_id, name), expected=expected)
 
+    def abort_uploads(self, job_id: str) -> None:
+        """Give back what uploads in parts that were cut off have stored of a bundle."""
+        self.store.abort_uploads(self._key(job_id, ""))
+
     def download(self, job_id: str, name: str, path: Path) -> None:
         """Fetch an object of a bundle into a file. Raises NotFoundError."""
         self.store.download(self._key(job_id, name), path)

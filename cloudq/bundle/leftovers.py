@@ -14,10 +14,10 @@ from cloudq.bundle.names import is_product
 from cloudq.errors import ManifestError, NoSuchJobError
 from cloudq.job import Job
 from cloudq.store import Entry
+from cloudq.store.probe import TRIAL_AGE
 
 READERS = 32
 
-PROBE_AGE = timedelta(hours=1)
 BROKEN_OFF_AGE = timedelta(days=1)
 """Nothing of a submission is younger: an upload that takes longer than a day is taken for a broken one."""
 
@@ -68,7 +68,7 @@ def find_leftovers(bundles: Bundles, now: datetime) -> Iterator[Leftover]:
     yield from _claims(bucket)
     yield from _presences(bucket)
     for entry in bundles.store.list(bundles.probe_folder):
-        if bucket.old(entry, PROBE_AGE):
+        if bucket.old(entry, TRIAL_AGE):
             yield Leftover(f"{entry.key}: a trial of the store, of {_day(entry)}", (entry.key,))
 
 

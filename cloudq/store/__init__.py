@@ -126,6 +126,10 @@ class Store(Protocol):
         """
         ...
 
+    def abort_uploads(self, prefix: str) -> None:
+        """Give back what uploads in parts that were cut off, or are under way, have stored below a prefix."""
+        ...
+
     def download(self, key: str, path: Path) -> None:
         """Fetch an object of any size into a file, which appears whole or not at all (mode 0600).
 

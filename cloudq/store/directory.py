@@ -181,6 +181,9 @@ class DirectoryStore:
             )
         return stored
 
+    def abort_uploads(self, prefix: str) -> None:
+        pass
+
     def download(self, key: str, path: Path) -> None:
         with self._asking(f"read {key!r}", key):
             source = self._tree.file(key).open("rb")

@@ -102,6 +102,9 @@ class MemoryStore:
         self.write(key, b"".join(blocks))
         return self.stat(key)
 
+    def abort_uploads(self, prefix: str) -> None:
+        pass
+
     def download(self, key: str, path: Path) -> None:
         data = self.read(key).data
         with appearing(path) as file:

@@ -163,6 +163,9 @@ class ObstoreStore:
             raise StoreError(f"{self.url}: {key!r} has {stored.size} bytes after the upload of {sent}")
         return stored
 
+    def abort_uploads(self, prefix: str) -> None:
+        self._other.abort_uploads(prefix)
+
     def download(self, key: str, path: Path) -> None:
         if is_odd(key):
             self._other.download(key, path)

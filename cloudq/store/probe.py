@@ -6,18 +6,21 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cloudq.errors import ConflictError, StoreError
 from cloudq.store import Store
 
 RACERS = 8
 
+TRIAL_AGE = timedelta(hours=1)
+"""A probe object that is older was left by a process that was killed."""
+
 
 def has_conditional_writes(store: Store, folder: str) -> bool:
     """Race real writes against each other: exactly one creation and one replacement may win.
 
-    Costs about 25 small requests and leaves nothing behind.
+    Costs about 25 small requests and leaves nothing behind, also of trials that were cut off long ago.
 
     Args:
         folder: Key prefix, ending in `/`, below which a probe object is made and deleted.
@@ -28,6 +31,7 @@ def has_conditional_writes(store: Store, folder: str) -> bool:
     key = f"{folder}{secrets.token_hex(8)}"
     with _removed(store, key):
         created = _race(store, key, etag=None)
+        _remove_old(store, folder, key)
         if len(created) != 1:
             return False
         replaced = _race(store, key, etag=created[0])
@@ -47,6 +51,16 @@ def store_time(store: Store, folder: str) -> datetime:
     with _removed(store, key):
         store.write(key, b"")
         return store.stat(key).modified
+
+
+def _remove_old(store: Store, folder: str, key: str) -> None:
+    """Delete what trials that were cut off have left; the object of this trial tells the time."""
+    with suppress(StoreError):
+        trials = {entry.key: entry.modified for entry in store.list(folder)}
+        now = trials.pop(key, None)
+        old = [trial for trial, made in trials.items() if now is not None and now - made >= TRIAL_AGE]
+        if old:
+            store.delete(old)
 
 
 @contextmanager

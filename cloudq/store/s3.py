@@ -157,6 +157,15 @@ class S3Store:
             )
         return stored
 
+    def abort_uploads(self, prefix: str) -> None:
+        with self._asking(f"abort uploads below {prefix!r}"):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                for upload in page.get("Uploads", ()):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+
     def download(self, key: str, path: Path) -> None:
         entry = self.stat(key)
         known = _Known(entry.size, entry.etag)

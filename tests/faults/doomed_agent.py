@@ -34,11 +34,15 @@ T = TypeVar("T")
 NOTED, DIED = "noted", "died"
 """Files of the notes: every effect about to happen, and those before which an agent was killed."""
 
+MIDDLE = 18 * 1024 * 1024
+"""Bytes of an upload after which some parts of it, of 8 MiB each, have arrived."""
+
 DOOM = "doom"
 """While this file is among the notes, agents are killed."""
 
 _SHORT = {
     claims: {"UNCLEAR_FOR": timedelta(seconds=4)},
+    probe: {"TRIAL_AGE": timedelta(seconds=2)},
     passes: {"RETRY_AFTER": timedelta(seconds=0.5)},
 }
 """Times that would make a hundred starts last for long. What real Slurm has taken, squeue shows at once."""
@@ -48,7 +52,8 @@ _NAMES = (
     (re.compile(r"\b[0-9a-f]{12}\b"), "JOB"),
     (re.compile(r"\b[0-9a-f]{16}\b"), "TRIAL"),
     (re.compile(r"\.cloudq-\w+"), "temporary"),
-    (re.compile(r"/\d{12,}\b"), "/OFFSET"),
+    # How many segments there are depends on when the agent looks.
+    (re.compile(r"(?:JOB/live/\S+,?)+"), "JOB/live"),
 )
 _STATE = re.compile(rb'"state": *"(\w+)"')
 
@@ -75,13 +80,13 @@ class NamedDoom(Doom):
         self._noted = os.open(self.notes / NOTED, append)
         self._died = os.open(self.notes / DIED, append)
         self._known = set((self.notes / DIED).read_text().splitlines())
-        self._kills = (self.notes / DOOM).exists()
+        self.kills = (self.notes / DOOM).exists()
 
     def effect(self, what: str) -> None:
         name = named(what)
         with self._lock:
             os.write(self._noted, f"{name}\n".encode())
-            if self._kills and name not in self._known:
+            if self.kills and name not in self._known:
                 self.die(name)
 
     def die(self, name: str) -> None:
@@ -97,7 +102,7 @@ class NamedDoom(Doom):
         """Tell whether this process is to be killed while a command runs."""
         with self._lock:
             os.write(self._noted, f"{named(what)}\n".encode())
-            return self._kills and named(what) not in self._known
+            return self.kills and named(what) not in self._known
 
 
 @dataclass
@@ -120,7 +125,13 @@ class NamedStore(DoomedStore):
         return self.store.upload_blocks(self._counted(blocks, key), key, expected=expected)
 
     def _counted(self, blocks: Iterable[bytes], key: str) -> Iterator[bytes]:
-        yield from blocks
+        sent = 0
+        for block in blocks:
+            yield block
+            sent += len(block)
+            if sent > MIDDLE:
+                self.doom.effect(f"middle of upload {key}")
+                sent = 0
         self.doom.effect(f"end of upload {key}")
 
 
@@ -144,7 +155,7 @@ def be_an_agent(config: Path, notes: Path) -> None:
 
     def has_conditional_writes(store: Store, folder: str) -> bool:
         # The trial is the dearest part of a start: only until an agent was killed in each part of it.
-        return doom.has_died("delete agent/") or probe.has_conditional_writes(store, folder)
+        return (doom.kills and doom.has_died("delete agent/")) or probe.has_conditional_writes(store, folder)
 
     service.open_store, service.run = open_doomed, run_doomed  # type: ignore[attr-defined,assignment]
     service.has_conditional_writes = has_conditional_writes  # type: ignore[attr-defined]

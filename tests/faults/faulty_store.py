@@ -111,6 +111,9 @@ class FaultyStore:
 
         return self._ask("upload", key, put)
 
+    def abort_uploads(self, prefix: str) -> None:
+        self._ask("abort_uploads", prefix, lambda: self.store.abort_uploads(prefix))
+
     def download(self, key: str, path: Path) -> None:
         self._ask("download", key, lambda: self.store.download(key, path))
 

@@ -32,6 +32,7 @@ class Life:
         folder: Where the agent keeps its files.
         wrap: Puts something between the agent and the bucket.
         cancelled: Whether the user cancels the job while it runs.
+        submit_token: What a client writes; one of 1.2 writes none.
         trouble: Whether something is still wrong: patience begins when it is over.
     """
 
@@ -40,10 +41,11 @@ class Life:
     cancelled: bool = False
     trouble: Callable[[], bool] = lambda: False
     bucket: Store = field(default_factory=MemoryStore)
+    submit_token: str = ""
 
     def __post_init__(self) -> None:
         self.site = Site(self.folder, self.bucket)
-        self.job = self.site.submit(input_size=1)
+        self.job = self.site.submit(input_size=1000, submit_token=self.submit_token)
         self.client = self.site.bundles
         self.client.write(self.job.id, "input.zip", _packed("data", "42\n"))
         self.site.store = self.wrap(self.bucket)

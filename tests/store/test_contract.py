@@ -15,6 +15,7 @@ import pytest
 
 from cloudq.errors import ConflictError, NotFoundError
 from cloudq.store import Store
+from cloudq.store.s3 import S3Store
 from tests.store.conftest import KINDS, OpenStore
 
 RACERS = 16
@@ -394,6 +395,21 @@ def test_blocks_that_break_off_change_nothing(store: Store, number: int) -> None
         store.upload_blocks(blocks(), "a")
     assert store.read("a").data == b"old"
     assert keys_of(store) == ["a"]
+
+
+def test_uploads_that_were_cut_off_can_be_given_up(store: Store, kind: str) -> None:
+    store.abort_uploads("a/")
+    if kind in ("memory", "directory"):
+        return
+    other = store if isinstance(store, S3Store) else store._other  # type: ignore[attr-defined]
+    client, bucket = other._client, other.bucket
+    for key in ("a/output.zip", "ab/output.zip"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+    store.abort_uploads("a/")
+    left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["ab/output.zip"]
+    store.abort_uploads("")
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
 
 
 def test_an_upload_replaces(store: Store, tmp_path: Path) -> None:

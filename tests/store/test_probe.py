@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pytest
 
 from cloudq.errors import StoreRefusedError
+from cloudq.store import probe
 from cloudq.store.memory import MemoryStore
 from cloudq.store.probe import has_conditional_writes
 
@@ -44,6 +46,16 @@ def test_a_store_with_conditional_writes_has_them_and_stays_empty() -> None:
 def test_a_store_that_writes_whatever_is_there_has_none_and_stays_empty() -> None:
     store = CarelessStore()
     assert not has_conditional_writes(store, "agent/.probe/")
+    assert list(store.list("")) == []
+
+
+def test_what_a_killed_trial_left_is_removed_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    store.write("agent/.probe/0123456789abcdef", b"")
+    assert has_conditional_writes(store, "agent/.probe/")
+    assert [entry.key for entry in store.list("")] == ["agent/.probe/0123456789abcdef"]
+    monkeypatch.setattr(probe, "TRIAL_AGE", timedelta(0))
+    assert has_conditional_writes(store, "agent/.probe/")
     assert list(store.list("")) == []
 
 
