@@ -80,6 +80,12 @@ class FatefulStore(MemoryStore):
         self.fate.after_effect()
         return entry
 
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        self.fate.before_effect()
+        entry = super().upload_blocks(blocks, key, expected=expected)
+        self.fate.after_effect()
+        return entry
+
     def delete(self, keys: Iterable[str]) -> None:
         self.fate.before_effect()
         super().delete(keys)
