@@ -14,6 +14,8 @@ from cloudq.errors import ConfigError
 from cloudq.ini import Ini
 from cloudq.job import is_job_id
 from cloudq.notices import Notices, parse_command
+from cloudq.policy import KEYS as POLICY_KEYS
+from cloudq.policy import Policy, read_policy
 from cloudq.store import StoreAddress
 from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
 
@@ -26,13 +28,16 @@ _KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
     "default": (
         "name", "aws_profile", "cloudq_endpoint_url", "cloudq_bucket", "cloudq_prefix", "log_level",
     ),
-    "client": ("project_profile", "resource_profile", "notify_command", "notify_url"),
+    "client": (
+        "project_profile", "resource_profile", "notify_command", "notify_url", "signing_key", "expires_after",
+    ),
     "agent": (
         "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
         "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
         "container_runtime", "container_cache", "container_pull", "notify_command", "notify_url",
-        "idle_minutes", "term_file", "end_file",
+        "idle_minutes", "term_file", "end_file", "allowed_signers",
     ),
+    "policy": POLICY_KEYS,
     "projects": None,
     "resources": None,
     "registry:": ("host", "authfile"),
@@ -51,6 +56,8 @@ class ClientConfig:
         projects, resources: The definitions of abstract names.
         project_file, resource_file: Their texts, which travel with each meta job; None without one.
         notices: How the user wants to be told of jobs that end while a command waits for them.
+        signing_key: The SSH key that jobs and cancel requests are signed with; None for unsigned ones.
+        expires_after: How long after its submission a signed job may be started.
     """
 
     file: Path
@@ -62,6 +69,13 @@ class ClientConfig:
     project_file: Optional[Path]
     resource_file: Optional[Path]
     notices: Notices = Notices()
+    signing_key: Optional[Path] = None
+    expires_after: timedelta = timedelta(days=7)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket and the prefix, as signatures name them."""
+        return f"{self.store.bucket}/{self.prefix}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,8 @@ class AgentConfig:
         idle_limit: The agent ends after so long without jobs; None for never.
         term_file: File with the time at which this system ends; None for never.
         end_file: File that the agent writes when it has ended for one of these reasons.
+        allowed_signers: Whose jobs are run, in OpenSSH's form; None if anybody's are.
+        policy: What jobs may be.
     """
 
     file: Path
@@ -124,6 +140,13 @@ class AgentConfig:
     idle_limit: Optional[timedelta] = None
     term_file: Optional[Path] = None
     end_file: Optional[Path] = None
+    allowed_signers: Optional[Path] = None
+    policy: Policy = Policy()
+
+    @property
+    def bucket(self) -> str:
+        """The bucket and the prefix, as signatures name them."""
+        return f"{self.store.bucket}/{self.prefix}"
 
     @property
     def image_cache(self) -> Path:
@@ -160,6 +183,8 @@ def load_client_config(file: Path) -> ClientConfig:
         project_file=project_file,
         resource_file=resource_file,
         notices=_notices(ini, "client"),
+        signing_key=ini.file_beside("client", "signing_key"),
+        expires_after=ini.seconds("client", "expires_after", 7 * 24 * 3600, minimum=1),
     )
 
 
@@ -174,6 +199,9 @@ def load_agent_config(file: Path) -> AgentConfig:
     if not is_job_id(name) or name.upper() == ANY:
         raise ini.fault("default", "name", "letters, digits, '.', '_' and '-', and not ANY")
     directory = Path(ini.text("agent", "cloudq_directory", "~/.cloudq")).expanduser().absolute()
+    policy, allowed_signers = read_policy(ini), ini.file_beside("agent", "allowed_signers")
+    if policy.principals is not None and allowed_signers is None:
+        raise ini.fault("policy", "principals", "a file allowed_signers in [agent], too")
     return AgentConfig(
         file=file,
         name=name,
@@ -202,6 +230,8 @@ def load_agent_config(file: Path) -> AgentConfig:
         idle_limit=timedelta(minutes=ini.whole("agent", "idle_minutes", 0, minimum=0)) or None,
         term_file=ini.beside("agent", "term_file"),
         end_file=ini.beside("agent", "end_file"),
+        allowed_signers=allowed_signers,
+        policy=policy,
     )
 
 

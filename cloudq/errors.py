@@ -40,6 +40,10 @@ class MetaScriptError(InputError):
         self.problem = problem
 
 
+class RefusedError(CloudQError):
+    """A job or a request that this site does not allow: not signed as it must be, or against its policy."""
+
+
 class ManifestError(CloudQError):
     """A manifest is not JSON, or a member of it has the wrong type or value."""
 

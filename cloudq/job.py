@@ -194,6 +194,7 @@ class Job:
         error: Why it did not end well, in words; empty otherwise.
         exit_code: Exit status of the script (128 + N when signal N ended it), None if unknown.
         reason: Why it waits, in the scheduler's or the agent's words; empty otherwise.
+        expires: When it must have been given to a scheduler; after that it is not run any more.
         submit_token: Made by the client, so that it knows its own manifest again.
         claim_token: Made by the agent at each claim; empty if nobody claimed it.
         revision: Raised by one at each write of the manifest.
@@ -233,6 +234,7 @@ class Job:
     stage_out_started: Optional[datetime] = None
     stage_out_finished: Optional[datetime] = None
     finished: Optional[datetime] = None
+    expires: Optional[datetime] = None
     submit_token: str = ""
     claim_token: str = ""
     revision: int = 0

@@ -45,6 +45,7 @@ _TIMES = {
     "time_stageout_start": "stage_out_started",
     "time_stageout_finish": "stage_out_finished",
     "time_finish": "finished",
+    "expires": "expires",
 }
 _NUMBERS = {
     "size_input": "input_size",
@@ -69,11 +70,21 @@ _ORDER_OF_1_2 = (
 )  # fmt: skip
 # What it adds for meta jobs, and what only we write: left out while empty.
 _OPTIONAL = (
-    "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "reason",
+    "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "expires", "reason",
     "progress", "exit_code", "task_states", "task_errors", "submit_token", "claim_token", "revision",
     "attempt",
 )  # fmt: skip
 MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
+# What an agent writes, and the token by which a client knows its own write again. All other members are
+# signed, so that a new one is signed unless it is named here.
+_NOT_SIGNED = frozenset({
+    "jobid", "state", "workdir", "run_system", "local_account", "local_group", "submit_command",
+    "time_receive", "time_ready", "time_start", "time_stageout_start", "time_stageout_finish", "time_finish",
+    "size_output", "error_msg", "submit_opt_local", "local_name", "reason", "progress", "exit_code",
+    "task_states", "task_errors", "submit_token", "claim_token", "revision", "attempt",
+})  # fmt: skip
+# What names a job to a scheduler stands on command lines: never an option, never several.
+_NATIVE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\[\]-]{0,127}\Z")
 
 
 def parse_manifest(data: bytes, job_id: str) -> Job:
@@ -106,6 +117,8 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
         values[attribute] = value
     for member, attribute in _TIMES.items():
         values[attribute] = _parse_time(members.get(member, _UNSET), member, fail)
+    if values["native_id"] and not _NATIVE_ID.match(values["native_id"]):
+        raise fail("jobid", f"the id of a scheduler's job, got {values['native_id']!r:.60}")
     values["id"] = job_id
     values["kind"] = JobKind.LOCAL if members.get("jobscript_type") == "local" else JobKind.META
     values["state"] = _parse_state(members.get("state", ""), fail)
@@ -142,6 +155,7 @@ def manifest_members(job: Job) -> dict[str, object]:
         values[member] = ",".join(i for i in job.hold_ids if job.conditions.get(i) is condition)
     values["array_tid"] = "" if job.array_range is None else str(job.array_range)
     values["state"] = job.state.value
+    values["expires"] = "" if job.expires is None else values["expires"]
     values["exit_code"] = "" if job.exit_code is None else str(job.exit_code)
     values["task_states"] = _render_task_states(job.tasks)
     values["task_errors"] = _render_task_errors(job.tasks)
@@ -149,6 +163,15 @@ def manifest_members(job: Job) -> dict[str, object]:
     ordered.update({member: values[member] for member in _OPTIONAL if values[member] not in ("", 0)})
     ordered.update(dict(job.extra))
     return ordered
+
+
+def signed_members(job: Job) -> dict[str, object]:
+    """Return the members that say what is to be run, and that nobody changes: what a signature is for."""
+    return {
+        member: value
+        for member, value in manifest_members(job).items()
+        if member not in _NOT_SIGNED and member in MEMBERS and value not in ("", _UNSET)
+    }
 
 
 def program_members(job: Job) -> dict[str, object]:

@@ -29,6 +29,8 @@ class Presence:
         counts: How many of its jobs are in each state.
         takes_any: Whether it takes jobs that name no system; False where the store cannot do
             conditional writes.
+        signed_only: Whether it runs nothing but what allowed signers have signed.
+        refusals: Jobs for `ANY` that it leaves to others because of their signature or its policy, and why.
         stopped: True when it has ended in good order.
         token: Tells this process of the agent from all others.
         trouble: What is wrong there just now, in words; empty if nothing is.
@@ -48,6 +50,8 @@ class Presence:
     endpoint_url: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     takes_any: bool = True
+    signed_only: bool = False
+    refusals: Mapping[str, str] = field(default_factory=dict)
     stopped: bool = False
     token: str = ""
     trouble: str = ""

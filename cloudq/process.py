@@ -93,6 +93,41 @@ def run(
     return Completed(stdout, stderr)
 
 
+def feed(
+    argv: Sequence[str], data: bytes, *, timeout: timedelta = DEFAULT_TIMEOUT, attended: bool = False
+) -> Completed:
+    """Run a command that reads its input, and return what it printed.
+
+    Args:
+        argv: The command and its arguments.
+        data: What it reads.
+        timeout: After this it is killed.
+        attended: Let it talk to the person at the terminal: ask for a pass phrase, or for a touch.
+
+    Raises:
+        CommandTimeoutError: It did not end in time.
+        CommandError: It could not be started (status 127), or ended with another status than 0.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=None if attended else subprocess.PIPE,
+            timeout=timeout.total_seconds(),
+            start_new_session=not attended,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandTimeoutError(argv, timeout.total_seconds()) from None
+    except OSError as error:
+        raise CommandError(argv, NOT_STARTED, "", f"{argv[0]}: {error.strerror}") from error
+    stdout, stderr = (output.decode("utf-8", "replace") for output in (done.stdout, done.stderr or b""))
+    if done.returncode != 0:
+        raise CommandError(argv, done.returncode, stdout, stderr)
+    return Completed(stdout, stderr)
+
+
 def _kill_session(process: subprocess.Popen[str]) -> None:
     """Kill the command and every child of it that stayed in its session; on Windows the command alone."""
     if sys.platform == "win32":

@@ -149,7 +149,7 @@ def test_a_prefix_ends_in_a_slash(file: Path, text: str, prefix: str) -> None:
         (
             "[client]",
             "[xyz]",
-            "[xyz]: unknown section; expected one of default, client, agent, projects, resources, "
+            "[xyz]: unknown section; expected one of default, client, agent, policy, projects, resources, "
             "registry:NAME",
         ),
         ("[client]", "[registy:x]", "[registy:x]: unknown section; did you mean 'registry:NAME'?"),

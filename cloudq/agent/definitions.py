@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from cloudq.agent.admission import Delivery
 from cloudq.agent.workplace import Workplace
-from cloudq.system import Definitions, System, for_system, parse_definitions
+from cloudq.bundle import PROJECT, RESOURCE
+from cloudq.metascript import Directives
+from cloudq.system import Definitions, System, for_system, no_definitions, parse_definitions
 
 
-def this_system(place: Workplace, *, projects: Definitions, resources: Definitions) -> System:
-    """Return the agent's system as a translation sees it: its own definitions win over a job's."""
+def this_system(place: Workplace, delivery: Delivery, directives: Directives) -> System:
+    """Return the agent's system as a translation sees it: its own definitions win over a job's.
+
+    Raises:
+        ConfigError: The job's definitions cannot be understood.
+    """
     config = place.config
+    projects = read_definitions(delivery, PROJECT) if directives.project else no_definitions()
+    resources = read_definitions(delivery, RESOURCE) if directives.resource else no_definitions()
     return System(
         name=config.name,
         scheduler=place.queue.scheduler.name,
@@ -23,7 +32,8 @@ def this_system(place: Workplace, *, projects: Definitions, resources: Definitio
     )
 
 
-def read_definitions(place: Workplace, job_id: str, name: str) -> Definitions:
-    """Read the project or resource file of a bundle. Raises ConfigError, NotFoundError."""
-    text = place.bundles.read(job_id, name).decode("utf-8", "replace")
-    return parse_definitions(text, name)
+def read_definitions(delivery: Delivery, name: str) -> Definitions:
+    """Read the project or resource file of a bundle; no definitions if there is none. Raises ConfigError."""
+    if name not in delivery:
+        return no_definitions()
+    return parse_definitions(delivery.read(name).decode("utf-8", "replace"), name)

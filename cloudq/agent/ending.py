@@ -110,7 +110,7 @@ class Ending:
                 logger.warning("job %s: cannot be cancelled yet: %s", job.id, error)
                 return
             self._asked.add(job.id)
-            active.cancel_noticed = True
+            active.cancel_noticed = active.system_ends = True
             logger.info("job %s: cancelled, because the time of the system is over", job.id)
 
     def tell(self) -> None:

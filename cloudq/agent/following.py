@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq.agent import joblogs
+from cloudq.agent.admission import cancel_requested
 from cloudq.agent.lifecycle import Evidence, advance
 from cloudq.agent.observations import observe
 from cloudq.agent.progress import overall_progress
@@ -79,7 +80,8 @@ def cancel(place: Workplace, active: ActiveJob) -> None:
     job = active.job
     # Put down before looking: a request that comes while we look is noticed again.
     active.cancel_noticed = False
-    if job.state is not JobState.DELETING and not place.bundles.cancel_requested(job.id):
+    asked = job.state is JobState.DELETING or active.system_ends
+    if not asked and not cancel_requested(place, job):
         return
     if active.cancelled_at is not None and abs(place.now() - active.cancelled_at) < CANCEL_AGAIN_AFTER:
         return

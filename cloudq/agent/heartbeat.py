@@ -67,6 +67,8 @@ class Heartbeat:
             endpoint_url=config.store.endpoint_url,
             counts=self._agent.roster.counts(),
             takes_any=self._agent.takes_any,
+            signed_only=self._place.signed_only,
+            refusals=dict(self._agent.refusals),
             stopped=stopped,
             token=self._place.lease.token,
             trouble=self._agent.scheduler_trouble.text,

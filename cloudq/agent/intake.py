@@ -8,14 +8,23 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
+from cloudq.agent.admission import admit, has_expired
 from cloudq.agent.claims import let_go, remember_claim
-from cloudq.agent.definitions import read_definitions
+from cloudq.agent.definitions import this_system
+from cloudq.agent.policing import check_script
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import PROJECT, RESOURCE, Record
-from cloudq.errors import ConfigError, ConflictError, InputError, NoSuchJobError, NotFoundError
+from cloudq.bundle import PROJECT, RESOURCE, Record, check_script_name
+from cloudq.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    NoSuchJobError,
+    NotFoundError,
+    RefusedError,
+)
 from cloudq.job import Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, parse_meta_script, peek_run_on
-from cloudq.system import ANY, for_system
+from cloudq.system import ANY, System
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +52,7 @@ class Candidate:
         run_on: The system it is for, or `ANY`.
         outcome: How it ends without having run, if it can run nowhere.
         missing: Abstract names that have no meaning here.
+        refusal: Why it is not taken from `ANY`: its signature, or the site's policy.
         tasks: Tasks that end without having run, because a condition of theirs cannot be met.
     """
 
@@ -50,6 +60,7 @@ class Candidate:
     run_on: str
     outcome: Optional[Task] = None
     missing: tuple[str, ...] = ()
+    refusal: str = ""
     tasks: Mapping[int, Task] = field(default_factory=dict)
 
     @property
@@ -66,8 +77,9 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
     if job.run_on and job.run_on.upper() != ANY:
         return Candidate(record, job.run_on)
     try:
+        check_script_name(job.name)
         text = place.bundles.read(job.id, job.name).decode("utf-8")
-    except (NotFoundError, UnicodeDecodeError) as error:
+    except (InputError, NotFoundError, UnicodeDecodeError) as error:
         fault = f"script {job.name}: {error}"
         return Candidate(record, job.run_on or ANY, outcome=Task(JobState.ERROR, fault))
     # What the manifest says goes first: `cloudqcli requeue --to ANY` changes nothing else.
@@ -75,10 +87,25 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
     if run_on.upper() != ANY:
         return Candidate(record, run_on)
     try:
-        script = parse_meta_script(text, job.name)
-        return Candidate(record, ANY, missing=_missing_names(place, job, script))
-    except (InputError, ConfigError) as error:
+        return _for_any(place, record, parse_meta_script(text, job.name))
+    except (InputError, ConfigError, NotFoundError) as error:
         return Candidate(record, ANY, outcome=Task(JobState.ERROR, str(error)))
+
+
+def _for_any(place: Workplace, record: Record, script: MetaScript) -> Candidate:
+    """Find out whether this system may take a job for `ANY`; if not, others may.
+
+    What is read here decides only about that: whoever takes a job checks everything again.
+    """
+    try:
+        delivery = admit(place, record.job, place.bundles.entries(record.job.id))
+        system = this_system(place, delivery, script.directives)
+        missing = _missing_names(script, system)
+        if not missing:
+            check_script(place, record.job, script, system)
+        return Candidate(record, ANY, missing=missing)
+    except RefusedError as error:
+        return Candidate(record, ANY, refusal=str(error))
 
 
 def decide(place: Workplace, candidate: Candidate, *, any_allowed: bool, held: bool) -> Decision:
@@ -92,6 +119,10 @@ def decide(place: Workplace, candidate: Candidate, *, any_allowed: bool, held: b
     job = candidate.job
     named = candidate.run_on.lower() == place.config.name.lower()
     if not named and candidate.run_on.upper() != ANY:
+        return Decision.NOT_OURS
+    if has_expired(job, place.now()) or (candidate.outcome and candidate.refusal):
+        return Decision.TAKE
+    if candidate.refusal:
         return Decision.NOT_OURS
     if held:
         return Decision.WAIT
@@ -137,6 +168,8 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
 def delete_unclaimed(place: Workplace, record: Record) -> None:
     """End a job that nobody has claimed, as its owner asked. Raises ConflictError."""
     now = place.now()
+    if place.signed_only:
+        place.ledger.close(record.job)
     place.bundles.save(record, replace(record.job, state=JobState.DELETED, finished=now, reason=""))
     logger.info("job %s: INIT -> DELETED, on request", record.job.id)
 
@@ -160,21 +193,10 @@ def read_awaited(place: Workplace, job: Job, known_final: set[str]) -> dict[str,
     return awaited
 
 
-def _missing_names(place: Workplace, job: Job, script: MetaScript) -> tuple[str, ...]:
-    config, directives = place.config, script.directives
+def _missing_names(script: MetaScript, system: System) -> tuple[str, ...]:
+    directives = script.directives
     wanted = (
-        (PROJECT, directives.project, config.projects),
-        (RESOURCE, directives.resource, config.resources),
+        (PROJECT, directives.project, system.projects),
+        (RESOURCE, directives.resource, system.resources),
     )
-    return tuple(
-        f"{kind} {name}"
-        for kind, name, own in wanted
-        if name and name not in own and not _has_meaning(place, job, kind, name)
-    )
-
-
-def _has_meaning(place: Workplace, job: Job, kind: str, name: str) -> bool:
-    try:
-        return name in for_system(read_definitions(place, job.id, kind), place.config.name)
-    except NotFoundError:
-        return False
+    return tuple(f"{kind} {name}" for kind, name, meanings in wanted if name and name not in meanings)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Optional
 
-from cloudq.agent import intake
+from cloudq.agent import intake, trust
+from cloudq.agent.admission import cancel_requested, given_up
 from cloudq.agent.claims import is_taken_away, let_go, remember_claim
 from cloudq.agent.crew import Crew
 from cloudq.agent.finishing import finish, recall_outcome
@@ -61,12 +62,18 @@ class Agent:
         self.scheduler_trouble = Trouble("the scheduler")
 
     @property
+    def refusals(self) -> Mapping[str, str]:
+        """Jobs for `ANY` that are left to others because of their signature or the policy, and why."""
+        return self._reception.refusals
+
+    @property
     def busy(self) -> bool:
         """True while there are jobs, or there were some minutes ago."""
         return bool(self.roster.all()) or self.place.now() - self._last_activity < QUIET_AFTER
 
     def recover(self) -> None:
         """Find the jobs again that this system holds. Raises StoreError."""
+        self.place.ledger.prune(self.place.now())
         for job_id in self.place.bundles.active(self.place.config.name):
             try:
                 self._recover_marked(job_id)
@@ -171,7 +178,7 @@ class Agent:
         claims it at the same moment wins or loses the one conditional write.
         """
         job = record.job
-        if self.place.bundles.cancel_requested(job.id):
+        if cancel_requested(self.place, job):
             intake.delete_unclaimed(self.place, record)
             self.place.bundles.remove_notice(self.place.bundles.addressee(job), job.id)
         elif not self._reception.knows(job.id) and job.id not in self._announced:
@@ -185,6 +192,7 @@ class Agent:
 
     def _recover_one(self, record: Record) -> None:
         """Take up again a job that an earlier process of this agent had."""
+        record = trust.checked(self.place, record)
         job = record.job
         active = ActiveJob(record, recovered=True, cancel_noticed=True)
         if is_taken_away(self.place, job):
@@ -194,7 +202,10 @@ class Agent:
             self.place.bundles.unmark_active(self.place.config.name, job.id)
             if not job.run_system and not job.state.final:
                 self.place.bundles.notify(job)
-        elif job.work_dir not in ("", str(self.place.folders.work_dir(job.id))):
+        elif not trust.is_known(self.place, job) or job.work_dir not in (
+            "",
+            str(self.place.folders.work_dir(job.id)),
+        ):
             if job.id not in self._foreign:
                 self._foreign.add(job.id)
                 logger.warning("job %s: left to the agent whose work folder is %s", job.id, job.work_dir)
@@ -217,6 +228,7 @@ class Agent:
                 record = self.place.bundles.load(job_id)
             except (NoSuchJobError, ManifestError):
                 continue
+            record = trust.checked(self.place, record)
             if is_taken_away(self.place, record.job):
                 self._add_taken_away(record.job)
             elif record.job.state.final and self._is_ours(record):
@@ -300,10 +312,21 @@ class Agent:
         try:
             record = self.place.bundles.load(job.id)
         except NoSuchJobError:
+            if self.place.signed_only:
+                logger.warning("job %s: its manifest was removed by somebody; writing it again", job.id)
+                active.record = self.place.bundles.restore(job)
+                return
             logger.warning("job %s: deleted from the bucket while it was open; cancelling it", job.id)
             active.taken_away = True
             return
-        if record.job.claim_token == job.claim_token:
+        same_claim = record.job.claim_token == job.claim_token
+        if self.place.signed_only and (same_claim or not given_up(self.place, job)):
+            # What this agent knows counts, not what somebody wrote who may write to the bucket.
+            logger.warning("job %s: somebody else has written its manifest; writing it again", job.id)
+            mine = trust.own(active.record, record)
+            active.record = self.place.bundles.save(mine, mine.job)
+            return
+        if same_claim:
             active.record = record
             return
         logger.warning("job %s: its claim was taken away: ending our copy of it", job.id)

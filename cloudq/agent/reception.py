@@ -8,18 +8,23 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent import intake
+from cloudq.agent.admission import cancel_requested, has_expired
 from cloudq.agent.dependencies import Verdict, judge
 from cloudq.agent.intake import Candidate, Decision
 from cloudq.agent.roster import Roster
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import ManifestError, NoSuchJobError
+from cloudq.job import JobState, Task
 from cloudq.system import ANY
 
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_AFTER = {Decision.WAIT: timedelta(seconds=10), Decision.NOT_OURS: timedelta(minutes=1)}
 """How long a job that is not taken is left alone; one that is announced again is looked at once."""
+
+MAX_REFUSALS = 200
+"""Most refused jobs that an agent publishes."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Reception:
         self._takes_any = takes_any
         self._final = final
         self._waiting: dict[str, _Waiting] = {}
+        self.refusals: dict[str, str] = {}
 
     def knows(self, job_id: str) -> bool:
         """Tell whether a job waits here."""
@@ -90,7 +96,7 @@ class Reception:
 
     def _receive_unclaimed(self, record: Record, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
         job_id = record.job.id
-        candidate = self._candidate(record)
+        candidate = self._with_refusal(self._candidate(record))
         verdict = self._verdict(record)
         if candidate.outcome is None:
             candidate = replace(candidate, outcome=verdict.outcome, tasks=verdict.tasks)
@@ -120,9 +126,34 @@ class Reception:
 
     def _candidate(self, record: Record) -> Candidate:
         known = self._waiting.get(record.job.id)
-        if known is not None:
+        if known is not None and not known.candidate.refusal:
             return replace(known.candidate, record=record, tasks={})
         return intake.read_candidate(self._place, record)
+
+    def _with_refusal(self, candidate: Candidate) -> Candidate:
+        """End a job that has expired, or is for `ANY` and refused by every system; note what we refuse."""
+        job = candidate.job
+        self.refusals.pop(job.id, None)
+        if has_expired(job, self._place.now()):
+            return replace(candidate, outcome=Task(JobState.ERROR, f"expired on {job.expires}: not started"))
+        if not candidate.refusal:
+            return candidate
+        if not self.knows(job.id):
+            logger.info("job %s: left to other systems: %s", job.id, candidate.refusal)
+        if len(self.refusals) < MAX_REFUSALS:
+            self.refusals[job.id] = candidate.refusal
+        others = self._other_refusals(job.id)
+        if not all(others.values()):
+            return candidate
+        words = "; ".join(f"{name}: {refusal}" for name, refusal in others.items())
+        words = f"{self._place.config.name}: {candidate.refusal}{'; ' * bool(words)}{words}"
+        return replace(candidate, outcome=Task(JobState.ERROR, f"no system takes it: {words}"))
+
+    def _other_refusals(self, job_id: str) -> dict[str, str]:
+        """Return why the other systems that are alive refuse a job; nothing for those that do not."""
+        own, now = self._place.config.name.lower(), self._place.now()
+        alive = [p for p in self._place.bundles.presences() if p.alive(now) and p.takes_any]
+        return {p.system: p.refusals.get(job_id, "") for p in alive if p.system.lower() != own}
 
     def _reserve(self, candidate: Candidate) -> bool:
         """Keep a place in the queue until the claim is made; False for jobs that need none."""
@@ -133,7 +164,7 @@ class Reception:
     def _let_wait(self, candidate: Candidate, decision: Decision, mailbox: str, announced: datetime) -> None:
         job_id = candidate.job.id
         answers_for = candidate.run_on.lower() in (self._place.config.name.lower(), ANY.lower())
-        if answers_for and self._place.bundles.cancel_requested(job_id):
+        if answers_for and cancel_requested(self._place, candidate.job):
             intake.delete_unclaimed(self._place, candidate.record)
             self._dismiss(job_id, mailbox)
             return
@@ -142,4 +173,5 @@ class Reception:
 
     def _dismiss(self, job_id: str, mailbox: str) -> None:
         self._waiting.pop(job_id, None)
+        self.refusals.pop(job_id, None)
         self._place.bundles.remove_notice(mailbox, job_id)

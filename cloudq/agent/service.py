@@ -39,6 +39,7 @@ from cloudq.errors import (
 )
 from cloudq.log import open_agent_log
 from cloudq.process import run
+from cloudq.signing import check_verifier
 from cloudq.store import open_store
 from cloudq.store.probe import has_conditional_writes
 
@@ -200,6 +201,7 @@ def open_agent(config: AgentConfig) -> Agent:
         logger.warning(
             "%s does not do conditional writes: only jobs for %s are taken", store.url, config.name
         )
+    _check_signatures(config)
     queue = _queue(config)
     queue.probe()
     bundles = Bundles(store, config.prefix, conditional=conditional)
@@ -237,6 +239,16 @@ class _Once:
         function, self._function = self._function, None
         if function is not None:
             function()
+
+
+def _check_signatures(config: AgentConfig) -> None:
+    """Make sure that signatures can be checked, or say that nobody must sign. Raises CloudQError."""
+    if config.allowed_signers is not None:
+        check_verifier(config.allowed_signers)
+    else:
+        logger.info(
+            "unsigned mode: whoever can write to the bucket can run commands as %s", getpass.getuser()
+        )
 
 
 def _queue(config: AgentConfig) -> Queue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Optional
 
 from cloudq import archive
 from cloudq.agent import claims
-from cloudq.agent.definitions import read_definitions, this_system
+from cloudq.agent.admission import Delivery, admit, cancel_requested
+from cloudq.agent.definitions import this_system
 from cloudq.agent.folders import remove_tree
 from cloudq.agent.following import read_exit_code
 from cloudq.agent.images import ImageFinder
 from cloudq.agent.lifecycle import outcome_of
+from cloudq.agent.policing import check_images, check_script
 from cloudq.agent.schedulers.base import Submission
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import CANCEL, INPUT, PROJECT, RESOURCE, check_script_name, native_script_name
+from cloudq.bundle import CANCEL, INPUT, check_script_name, native_script_name
 from cloudq.errors import (
     ArchiveError,
     CommandError,
@@ -27,16 +30,18 @@ from cloudq.errors import (
     ConfigError,
     InputError,
     NotFoundError,
+    RefusedError,
     SchedulerOutputError,
 )
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
 from cloudq.process import NOT_STARTED
-from cloudq.system import System, no_definitions
+from cloudq.store import Entry
+from cloudq.system import System
 
 logger = logging.getLogger(__name__)
 
-_REFUSALS = (InputError, ArchiveError, ConfigError, UnicodeDecodeError)
+_REFUSALS = (RefusedError, InputError, ArchiveError, ConfigError, UnicodeDecodeError)
 
 
 def start(place: Workplace, active: ActiveJob) -> None:
@@ -98,12 +103,17 @@ def _unclear_since(place: Workplace, active: ActiveJob) -> Optional[datetime]:
 
 
 def _submit(place: Workplace, active: ActiveJob) -> None:
-    names = tuple(place.bundles.entries(active.job.id))
-    if CANCEL in names:
+    entries = place.bundles.entries(active.job.id)
+    if CANCEL in entries and (active.system_ends or cancel_requested(place, active.job)):
+        if place.signed_only:
+            place.ledger.close(active.job)
         active.outcome = Task(JobState.DELETED)
         return
     claims.end_earlier_copies(place, active.job)
-    submission, job = prepare(place, active.job, names)
+    submission, job, principals = prepare(place, active.job, entries)
+    if place.signed_only:
+        place.ledger.begin(job, principals)
+        logger.info("job %s: signed by %s", job.id, ", ".join(principals))
     submitting = place.folders.submitting(job.id)
     # Preparing may have taken long, or this process may have been halted meanwhile.
     place.lease.check()
@@ -158,36 +168,45 @@ def _record_submission(place: Workplace, active: ActiveJob, native_id: str, comm
         ready=place.now(),
         reason="",
     )
+    if place.signed_only:
+        place.ledger.record(job, native_id)
     active.record = place.bundles.save(active.record, job)
     place.folders.submitting(job.id).unlink(missing_ok=True)
     logger.info("job %s: submitted as %s", job.id, native_id)
 
 
-def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submission, Job]:
+def prepare(
+    place: Workplace, job: Job, entries: Mapping[str, Entry]
+) -> tuple[Submission, Job, tuple[str, ...]]:
     """Fill the work folder and make the script to submit.
 
     Args:
-        names: Names of the bundle's objects.
+        entries: The bundle's objects by name.
+
+    Returns:
+        What to submit, the job with what was added, and who signed it.
 
     Raises:
+        RefusedError: The job must not run here.
         InputError, ArchiveError, NotFoundError, ConfigError: The bundle cannot be run here.
     """
     check_script_name(job.name)
+    delivery = admit(place, job, entries)
     work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
     remove_tree(work_dir)
     work_dir.mkdir(mode=0o700)
     spool.mkdir(mode=0o700, exist_ok=True)
-    script = place.bundles.read(job.id, job.name)
+    script = delivery.read(job.name)
     # A listing may lag behind: the manifest, too, tells whether there are inputs.
-    if INPUT in names or (job.submit_token and job.input_size > len(script)):
-        place.bundles.download(job.id, INPUT, spool / INPUT)
-        archive.unpack(spool / INPUT, work_dir)
+    if INPUT in delivery or (job.submit_token and job.input_size > len(script)):
+        delivery.download(INPUT, spool / INPUT)
+        archive.unpack(spool / INPUT, work_dir, max_bytes=place.config.policy.largest_input)
         (spool / INPUT).unlink()
     _write_script(work_dir / job.name, script)
     project = ""
     if job.kind is JobKind.META:
         job = replace(job, native_script=native_script_name(job.name))
-        text, project = _translated(place, job, script, names)
+        text, project = _translated(place, delivery, script)
         _write_script(work_dir / job.native_script, text)
         place.bundles.write(job.id, job.native_script, text)
     submission = Submission(
@@ -202,7 +221,7 @@ def prepare(place: Workplace, job: Job, names: tuple[str, ...]) -> tuple[Submiss
         array_range=_remaining(job),
         project=project,
     )
-    return submission, job
+    return submission, job, delivery.principals
 
 
 def _explained(job: Job, error: InputError) -> InputError:
@@ -213,15 +232,12 @@ def _explained(job: Job, error: InputError) -> InputError:
     return InputError(f"not all tasks of {job.array_range} are to run (after_corr), only {left}: {error}")
 
 
-def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...]) -> tuple[bytes, str]:
+def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[bytes, str]:
     """Return the script to submit, and what its project is called here."""
+    job = delivery.job
     meta = parse_meta_script(script.decode("utf-8"), job.name)
-    wanted = {PROJECT: meta.directives.project, RESOURCE: meta.directives.resource}
-    definitions = {
-        name: read_definitions(place, job.id, name) if named and name in names else no_definitions()
-        for name, named in wanted.items()
-    }
-    system = this_system(place, projects=definitions[PROJECT], resources=definitions[RESOURCE])
+    system = this_system(place, delivery, meta.directives)
+    check_script(place, job, meta, system)
     placement = _with_images(
         place,
         meta,
@@ -238,10 +254,17 @@ def _translated(place: Workplace, job: Job, script: bytes, names: tuple[str, ...
 
 
 def _with_images(place: Workplace, meta: MetaScript, system: System, placement: Placement) -> Placement:
-    """Add what the job is to take for the images that its script names. Raises InputError, StoreError."""
+    """Add what the job is to take for the images that its script names.
+
+    Raises:
+        InputError, StoreError: An image is not there.
+        RefusedError: The policy does not allow it.
+    """
     urls = [image.url for image in meta.directives.images]
     minute = int(place.now().timestamp() // 60)
-    return replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
+    placement = replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
+    check_images(place.config.policy, meta, placement.images)
+    return placement
 
 
 def _remaining(job: Job) -> Optional[ArrayRange]:

@@ -9,6 +9,7 @@ from typing import Optional
 
 from cloudq.agent.folders import Folders
 from cloudq.agent.lease import Lease
+from cloudq.agent.ledger import Ledger
 from cloudq.agent.queue import Queue
 from cloudq.bundle import Bundles, Record
 from cloudq.config import AgentConfig
@@ -29,6 +30,16 @@ class Workplace:
     account: str
     now: Callable[[], datetime]
     lease: Lease
+
+    @property
+    def ledger(self) -> Ledger:
+        """What this agent knows of the signed jobs it has run."""
+        return Ledger(self.folders.root / "ledger")
+
+    @property
+    def signed_only(self) -> bool:
+        """True if jobs and cancel requests must be signed."""
+        return self.config.allowed_signers is not None
 
 
 @dataclass
@@ -54,6 +65,7 @@ class ActiveJob:
         fault: What went wrong last, so that it is logged once and not at each pass.
         faulted: Something went wrong: a request that was given up may yet take effect.
         claim_doubted: Somebody may have taken the claim away: it is to be compared before the next step.
+        system_ends: It is to be cancelled because the time of the system is over.
         taken_away: It is another claim's by now: what we have of it is to be cancelled and removed.
     """
 
@@ -74,6 +86,7 @@ class ActiveJob:
     faulted: bool = False
     claim_doubted: bool = False
     taken_away: bool = False
+    system_ends: bool = False
 
     @property
     def job(self) -> Job:

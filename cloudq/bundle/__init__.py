@@ -3,11 +3,14 @@
 from cloudq.bundle.bundles import Bundles, Record, probe_folder
 from cloudq.bundle.names import (
     CANCEL,
+    CANCEL_SIGNATURE,
     INPUT,
+    JOB_SIGNATURE,
     LIVE,
     MANIFEST,
     OUTPUT,
     PROJECT,
+    REQUEUE_SIGNATURE,
     RESOURCE,
     check_script_name,
     native_script_name,
@@ -17,11 +20,14 @@ from cloudq.bundle.names import (
 
 __all__ = [
     "CANCEL",
+    "CANCEL_SIGNATURE",
     "INPUT",
+    "JOB_SIGNATURE",
     "LIVE",
     "MANIFEST",
     "OUTPUT",
     "PROJECT",
+    "REQUEUE_SIGNATURE",
     "RESOURCE",
     "Bundles",
     "Record",

@@ -157,6 +157,11 @@ class Bundles:
             raise ConflictError(key)
         return Record(job, self.store.write(key, render_manifest(job)))
 
+    def restore(self, job: Job) -> Record:
+        """Write the manifest of an open job again, which somebody removed. Raises ConflictError."""
+        job = next_revision(job)
+        return Record(job, self.store.create(self._key(job.id, MANIFEST), render_manifest(job)))
+
     def claim(self, record: Record, system: str, *, now: datetime) -> Record:
         """Make a job this system's, with a fresh claim token.
 

@@ -15,8 +15,11 @@ RESOURCE = "resource"
 INPUT = "input.zip"
 OUTPUT = "output.zip"
 LIVE = "live"
+JOB_SIGNATURE = "signature.job"
+CANCEL_SIGNATURE = "signature.cancel"
+REQUEUE_SIGNATURE = "signature.requeue"
 _RESERVED_NAMES = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, LIVE})
-_RESERVED_BEGINNINGS = ("cancel", "stdout", "stderr")
+_RESERVED_BEGINNINGS = ("cancel", "signature.", "stdout", "stderr")
 _OFFSET_DIGITS = 15
 _SEGMENT = re.compile(r"live/(?P<log>(?:stdout|stderr)(?:\.[^/]+)?)/(?P<offset>[0-9]{1,18})\Z")
 
@@ -30,8 +33,8 @@ def check_script_name(name: str) -> None:
     if name in _RESERVED_NAMES or name.startswith(_RESERVED_BEGINNINGS):
         raise InputError(
             f"script name {name!r}: CloudQ uses this name in the bucket for its own objects",
-            hint="rename the script; manifest.json, project, resource, input.zip, output.zip, live and names "
-            "beginning with cancel, stdout or stderr are taken",
+            hint="rename the script; manifest.json, project, resource, input.zip, output.zip, live "
+            "and names beginning with cancel, signature., stdout or stderr are taken",
         )
     if (
         name in ("", ".", "..")

@@ -23,6 +23,7 @@ from cloudq.client.inputs import parse_input
 from cloudq.client.listing import load_jobs
 from cloudq.client.logs import find_logs, find_task_log, read_log
 from cloudq.client.selection import Patterns
+from cloudq.client.signatures import sign_cancel
 from cloudq.client.stageout import stage_out
 from cloudq.client.submission import Submission, submit
 from cloudq.client.waits import Pace, ended_jobs, render_end
@@ -201,7 +202,7 @@ class JobHandle:
 
     def cancel(self) -> None:
         """Ask for it to be cancelled. Raises JobStateError if it has ended."""
-        cancel(self._client.bundles, self.id)
+        cancel(self._client.bundles, self.id, sign_cancel(self._client.config, self.id))
 
 
 def _id_of(job: JobLike) -> str:

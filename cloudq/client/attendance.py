@@ -12,9 +12,11 @@ from cloudq.bundle import Bundles
 from cloudq.client.cancel import cancel
 from cloudq.client.display import visible
 from cloudq.client.printing import PiecePrinter
+from cloudq.client.signatures import sign_cancel
 from cloudq.client.tables import dimmed
 from cloudq.client.tailing import Follower, Piece, follow
 from cloudq.client.waits import Pace
+from cloudq.config import ClientConfig
 from cloudq.errors import JobStateError
 from cloudq.job import Job, JobState
 
@@ -66,7 +68,7 @@ def describe(job: Job) -> str:
     return f"{job.state}{place}{number}{reason}"
 
 
-def cancelled_or_left(bundles: Bundles, job_id: str) -> bool:
+def cancelled_or_left(bundles: Bundles, config: ClientConfig, job_id: str) -> bool:
     """Ask what is to become of a job; False to go on following it. Without a terminal it is left alone."""
     answer = "d"
     if sys.stdin.isatty():
@@ -75,7 +77,7 @@ def cancelled_or_left(bundles: Bundles, job_id: str) -> bool:
         return False
     if answer == "c":
         try:
-            cancel(bundles, job_id)
+            cancel(bundles, job_id, sign_cancel(config, job_id))
             click.echo(f"Job ({job_id}) is canceled", err=True)
         except JobStateError as error:
             click.echo(str(error), err=True)

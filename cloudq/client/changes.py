@@ -30,6 +30,7 @@ from cloudq.config import ClientConfig, load_client_config
 def cancel(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], yes: bool) -> None:
     """Ask for jobs to be cancelled."""
     from cloudq.client.cancel import cancel as cancel_job
+    from cloudq.client.signatures import sign_cancel
 
     config = load_config()
     bundles = open_bundles(config)
@@ -38,7 +39,7 @@ def cancel(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], yes: bool) 
         _confirm(f"Cancel {len(texts)} jobs?", texts)
 
     def act(job_id: str) -> str:
-        cancel_job(bundles, job_id)
+        cancel_job(bundles, job_id, sign_cancel(config, job_id))
         return f"Job ({job_id}) is canceled"
 
     for_each(lambda text: find_id(bundles, config, text), texts, act)

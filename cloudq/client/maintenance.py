@@ -30,13 +30,14 @@ def requeue(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], to: str, f
     """Run jobs once more whose agent is gone for good."""
     from cloudq.client.requeue import Requeue
     from cloudq.client.requeue import requeue as requeue_job
+    from cloudq.client.signatures import sign_requeue
 
     config = load_config()
     bundles = open_bundles(config)
     wanted = Requeue(to=to.strip(), force=force)
 
     def act(job_id: str) -> str:
-        job = requeue_job(bundles, job_id, wanted)
+        job = requeue_job(bundles, job_id, wanted, sign=lambda job: sign_requeue(config, job))
         return f"Job ({job_id}) is requeued for {bundles.addressee(job)}."
 
     for_each(lambda text: find_id(bundles, config, text), all_ids(job_ids, id_options), act)

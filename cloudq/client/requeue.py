@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Optional
 
-from cloudq.bundle import Bundles, Record
+from cloudq.bundle import REQUEUE_SIGNATURE, Bundles, Record
 from cloudq.errors import ConflictError, InputError, JobStateError
 from cloudq.job import Job, JobKind, JobState, is_job_id
 from cloudq.store.probe import has_conditional_writes, store_time
@@ -32,7 +34,11 @@ class Requeue:
     force: bool = False
 
 
-def requeue(bundles: Bundles, job_id: str, wanted: Requeue) -> Job:
+Sign = Callable[[Job], Optional[bytes]]
+"""Signs the requeueing of a job, which has its new addressee; None without a key."""
+
+
+def requeue(bundles: Bundles, job_id: str, wanted: Requeue, sign: Sign = lambda _: None) -> Job:
     """Free a job from the agent that has it, and announce it again; return it as it is now.
 
     The claim is taken away by a conditional write: when the old agent returns, it sees that, cancels its
@@ -56,6 +62,9 @@ def requeue(bundles: Bundles, job_id: str, wanted: Requeue) -> Job:
     if job.run_system:
         _check_agent(bundles, job, force=wanted.force)
     _check_store(bundles, force=wanted.force)
+    signature = sign(target)
+    if signature is not None:
+        bundles.write(job_id, REQUEUE_SIGNATURE, signature)
     try:
         freed = _freed(bundles, record, target)
     except ConflictError as error:
@@ -67,7 +76,15 @@ def requeue(bundles: Bundles, job_id: str, wanted: Requeue) -> Job:
 def unclaimed(job: Job) -> Job:
     """Return the job as if nobody had taken it yet; only the number of its last attempt is kept."""
     blank = Job(job.id, job.name, job.kind)
-    of_the_client = ("run_on", "submit_to", "submit_options", "hold_ids", "conditions", "array_range")
+    of_the_client = (
+        "run_on",
+        "submit_to",
+        "submit_options",
+        "hold_ids",
+        "conditions",
+        "array_range",
+        "expires",
+    )
     kept = (*of_the_client, "submitted", "submit_token", "input_size", "attempt", "revision", "extra")
     return replace(blank, **{name: getattr(job, name) for name in kept})
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.progress import transfer
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, rewrite
-from cloudq.client.submission import Parcel, deliver
+from cloudq.client.signatures import check_own
+from cloudq.client.submission import Parcel, deliver, expires_of
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError, JobStateError
 from cloudq.job import ArrayRange, Job, JobKind, JobState, new_job_id
@@ -58,21 +59,24 @@ def resubmit(
         meta_script = parse_script(Path(old.name), script)
         check_names(meta_script, *known_definitions(bundles, config, meta_script.directives))
         job = replace(job, run_on=meta_script.directives.run_on)
-    return _deliver(bundles, config, job, script, old_id=job_id, now=now)
+    return _deliver(bundles, config, job, script, old=old, now=now)
 
 
 def _deliver(
-    bundles: Bundles, config: ClientConfig, job: Job, script: bytes, *, old_id: str, now: datetime
+    bundles: Bundles, config: ClientConfig, job: Job, script: bytes, *, old: Job, now: datetime
 ) -> Job:
-    names = bundles.entries(old_id)
-    objects = {name: bundles.read(old_id, name) for name in (PROJECT, RESOURCE) if name in names}
+    names = bundles.entries(old.id)
+    objects = {name: bundles.read(old.id, name) for name in (PROJECT, RESOURCE) if name in names}
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
         archive = Path(folder) / INPUT if INPUT in names else None
         if archive is not None:
             with transfer("fetching inputs", names[INPUT].size):
-                bundles.download(old_id, INPUT, archive)
+                bundles.download(old.id, INPUT, archive)
+        brought = {job.name: bundles.read(old.id, job.name), **objects}
+        check_own(bundles, config, old, brought, archive)
+        job = replace(job, expires=expires_of(config, None, now))
         parcel = Parcel(job, {job.name: script, **objects}, archive)
-        return deliver(bundles, parcel, demand_of(config, job, script), now=now)
+        return deliver(bundles, config, parcel, demand_of(config, job, script), now=now)
 
 
 def _failed(job: Job) -> ArrayRange:

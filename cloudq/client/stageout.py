@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq.archive import check_name, make_place, unpack
-from cloudq.bundle import CANCEL, INPUT, MANIFEST, OUTPUT, PROJECT, RESOURCE, Bundles
+from cloudq.bundle import (
+    CANCEL,
+    CANCEL_SIGNATURE,
+    INPUT,
+    JOB_SIGNATURE,
+    MANIFEST,
+    OUTPUT,
+    PROJECT,
+    REQUEUE_SIGNATURE,
+    RESOURCE,
+    Bundles,
+)
 from cloudq.client.logs import Log, find_logs, is_log, read_log
 from cloudq.client.progress import transfer
 from cloudq.client.selection import EVERYTHING, Patterns
@@ -17,7 +28,9 @@ from cloudq.errors import ArchiveError, InputError, ManifestError, NoSuchJobErro
 from cloudq.job import Job
 from cloudq.store.files import appearing
 
-_NOT_FETCHED = frozenset({MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, CANCEL})
+_NOT_FETCHED = frozenset(
+    {MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, CANCEL, JOB_SIGNATURE, CANCEL_SIGNATURE, REQUEUE_SIGNATURE}
+)
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Optional
 
 from cloudq.bundle import (
     INPUT,
+    JOB_SIGNATURE,
     MANIFEST,
     PROJECT,
     RESOURCE,
@@ -25,10 +26,12 @@ from cloudq.client.fitness import Demand, warnings
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
 from cloudq.client.progress import transfer, waiting
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, read_script, rewrite
+from cloudq.client.signatures import sign_job
 from cloudq.config import ClientConfig
 from cloudq.errors import ConflictError, InputError, ManifestError, NoSuchJobError, StoreError
 from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, is_job_id, new_job_id
 from cloudq.metascript import check_names
+from cloudq.metascript.values import parse_walltime
 from cloudq.system import ANY
 
 _ID_ATTEMPTS = 3
@@ -51,6 +54,7 @@ class Submission:
         directives: What the head of a meta script shall say, whatever it says.
         arguments: The script's positional parameters.
         variables: Variables exported at the script's beginning.
+        expires_after: Until when it may be started; None for what the configuration says of signed jobs.
     """
 
     script: Path
@@ -63,6 +67,7 @@ class Submission:
     directives: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    expires_after: Optional[timedelta] = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,14 @@ class Parcel:
     job: Job
     objects: dict[str, bytes] = field(default_factory=dict)
     archive: Optional[Path] = None
+
+
+def parse_expires(text: str) -> timedelta:
+    """Parse how long a job may wait to be started. Raises InputError."""
+    try:
+        return parse_walltime(text)
+    except ValueError as error:
+        raise InputError(f"--expires: {error}") from error
 
 
 def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, now: datetime) -> Job:
@@ -95,11 +108,13 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
         if archive is not None:
             with waiting("packing inputs"):
                 pack_inputs(submission.inputs, archive)
-        return deliver(bundles, Parcel(job, objects, archive), demand_of(config, job, script), now=now)
+        job = replace(job, expires=expires_of(config, submission.expires_after, now))
+        parcel = Parcel(job, objects, archive)
+        return deliver(bundles, config, parcel, demand_of(config, job, script), now=now)
 
 
-def deliver(bundles: Bundles, parcel: Parcel, demand: Demand, *, now: datetime) -> Job:
-    """Store a checked job and tell the agents; return it as it was stored.
+def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, demand: Demand, *, now: datetime) -> Job:
+    """Store a checked job, signed if there is a key, and tell the agents; return it as it was stored.
 
     Raises:
         StoreError: Not everything could be stored; what was is removed again as far as possible.
@@ -107,9 +122,16 @@ def deliver(bundles: Bundles, parcel: Parcel, demand: Demand, *, now: datetime) 
     archive, script = parcel.archive, parcel.objects[parcel.job.name]
     input_size = len(script) + (archive.stat().st_size if archive else 0)
     job = replace(parcel.job, submitted=now, input_size=input_size)
-    job = _store(bundles, replace(parcel, job=job))
+    job = _store(bundles, config, replace(parcel, job=job))
     _notify(bundles, job, demand, now)
     return job
+
+
+def expires_of(config: ClientConfig, after: Optional[timedelta], now: datetime) -> Optional[datetime]:
+    """Return when a job expires: as asked, or as signed jobs do; None for never."""
+    if after is None:
+        after = None if config.signing_key is None else config.expires_after
+    return None if after is None else now + after
 
 
 def check(bundles: Bundles, config: ClientConfig, submission: Submission) -> tuple[Job, bytes]:
@@ -184,21 +206,24 @@ def _full_ids(bundles: Bundles, beginnings: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _store(bundles: Bundles, parcel: Parcel) -> Job:
+def _store(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
     """Store a job under an id that is free, and return it as it was stored."""
     for _ in range(_ID_ATTEMPTS - 1):
         try:
-            return _store_as(bundles, parcel)
+            return _store_as(bundles, config, parcel)
         except ConflictError:
             # Somebody else's job has this id: one chance in 2**48 for each job in the bucket.
             parcel = replace(parcel, job=replace(parcel.job, id=new_job_id()))
-    return _store_as(bundles, parcel)
+    return _store_as(bundles, config, parcel)
 
 
-def _store_as(bundles: Bundles, parcel: Parcel) -> Job:
-    job = parcel.job
+def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
+    job, objects = parcel.job, dict(parcel.objects)
+    signature = sign_job(config, job, objects, parcel.archive)
+    if signature is not None:
+        objects[JOB_SIGNATURE] = signature
     with _taken_back_on_failure(bundles, job.id) as stored:
-        for name, data in parcel.objects.items():
+        for name, data in objects.items():
             bundles.add(job.id, name, data)
             stored.append(name)
         if parcel.archive is not None:

@@ -78,6 +78,7 @@ _SUBMISSION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         metavar="NAME[=VALUE]",
         help="A variable for the script; without VALUE, as it is here; repeatable.",
     ),
+    click.option("--expires", metavar="TIME", help="Not to be started after so long: 12h, 2d, 1:30:00."),
     click.option(
         "-D",
         "--directive",
@@ -205,7 +206,7 @@ def _attend(bundles: Bundles, config: ClientConfig, job_id: str, *, folder: Opti
             job = attendance.follow()
             break
         except KeyboardInterrupt:
-            if cancelled_or_left(bundles, job_id):
+            if cancelled_or_left(bundles, config, job_id):
                 return 130
     if folder is not None:
         stage_out(bundles, job_id, folder)

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from cloudq.bundle import Bundles
 from cloudq.client.inputs import parse_input
-from cloudq.client.submission import Submission, check, submit
+from cloudq.client.submission import Submission, check, parse_expires, submit
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError
 from cloudq.job import ArrayRange, Condition, Job
@@ -43,6 +43,7 @@ def submission(options: Mapping[str, Any]) -> Submission:
         directives=parse_directives(options["directives"]),
         arguments=tuple(options["arguments"]),
         variables=dict(_parse_variable(text) for text in options["variables"]),
+        expires_after=parse_expires(options["expires"]) if options["expires"] else None,
     )
 
 

@@ -79,10 +79,10 @@ def test_the_next_commands_are_shown_on_a_terminal_only(laptop: Laptop) -> None:
 
 
 def test_without_a_terminal_an_interruption_leaves_the_job_alone(
-    bundles: Bundles, capsys: pytest.CaptureFixture[str]
+    bundles: Bundles, laptop: Laptop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_job(bundles)
-    assert cancelled_or_left(bundles, "a1")
+    assert cancelled_or_left(bundles, laptop.config, "a1")
     assert capsys.readouterr().err == "Job (a1) goes on. Follow it again: cloudqcli log -f a1\n"
     assert not bundles.cancel_requested("a1")
 

@@ -129,7 +129,7 @@ def test_each_template_has_every_key_that_is_read(template: str, source: str) ->
     keys = set(re.findall(r'"(?:default|agent|client)", "([a-z_]+)"', code))
     text = (files("cloudq") / "templates" / template).read_text(encoding="utf-8")
     assert keys
-    assert {key for key in keys if not re.search(rf"^(# )?{key} = ", text, re.MULTILINE)} == set()
+    assert {key for key in keys if not re.search(rf"^(# )?{key} =( |$)", text, re.MULTILINE)} == set()
 
 
 def test_an_agents_file_has_the_defaults(tmp_path: Path) -> None:

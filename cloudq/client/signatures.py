@@ -1,0 +1,72 @@
+"""The user's signature under jobs and cancel requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from cloudq import signing
+from cloudq.bundle import INPUT, JOB_SIGNATURE, Bundles
+from cloudq.config import ClientConfig
+from cloudq.errors import InputError, NotFoundError, RefusedError
+from cloudq.job import Job
+from cloudq.manifest import signed_members
+from cloudq.signing import Statement
+
+_RESUBMITTED = ("uuid", "name", "jobscript_type", "submit_to", "submit_opt", "array_tid")
+
+
+def sign_job(
+    config: ClientConfig, job: Job, objects: Mapping[str, bytes], archive: Optional[Path]
+) -> Optional[bytes]:
+    """Sign a job and all its files; None if the configuration has no key. Raises CloudQError."""
+    if config.signing_key is None:
+        return None
+    files = {name: signing.digest(data) for name, data in objects.items()}
+    if archive is not None:
+        files[INPUT] = signing.digest_file(archive)
+    statement = Statement(signing.JOB, config.bucket, signed_members(job), files)
+    return signing.sign(statement, config.signing_key)
+
+
+def check_own(
+    bundles: Bundles, config: ClientConfig, old: Job, objects: Mapping[str, bytes], archive: Optional[Path]
+) -> None:
+    """Make sure that what is about to be signed once more is what this key has signed before.
+
+    It was fetched from a bucket that others may write to. Without a key there is nothing to check.
+
+    Raises:
+        InputError: It is not, or that cannot be told.
+    """
+    key = config.signing_key
+    if key is None:
+        return
+    files = {name: signing.digest(data) for name, data in objects.items()}
+    if archive is not None:
+        files[INPUT] = signing.digest_file(archive)
+    try:
+        statement = signing.verify_own(bundles.read(old.id, JOB_SIGNATURE), key)
+        members = signed_members(old)
+        same = all(statement.members.get(member) == members.get(member) for member in _RESUBMITTED)
+        if statement.kind != signing.JOB or not same or dict(statement.files) != files:
+            raise RefusedError("it is not what was signed")
+    except (NotFoundError, RefusedError) as error:
+        hint = "submit the files that you have yourself"
+        raise InputError(f"job {old.id}: cannot be signed once more: {error}", hint=hint) from error
+
+
+def sign_requeue(config: ClientConfig, job: Job) -> Optional[bytes]:
+    """Sign that a job is to be run once more, by its addressee; None without a key. Raises CloudQError."""
+    if config.signing_key is None:
+        return None
+    members = {"uuid": job.id, "attempt": job.attempt, "run_on": job.run_on, "submit_to": job.submit_to}
+    return signing.sign(Statement(signing.REQUEUE, config.bucket, members), config.signing_key)
+
+
+def sign_cancel(config: ClientConfig, job_id: str) -> Optional[bytes]:
+    """Sign the request to cancel a job; None if the configuration has no key. Raises CloudQError."""
+    if config.signing_key is None:
+        return None
+    return signing.sign(Statement(signing.CANCEL, config.bucket, {"uuid": job_id}), config.signing_key)
