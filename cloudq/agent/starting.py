@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -127,7 +128,7 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
     except CommandError as error:
-        if error.status < 0 or error.status > 128:
+        if _was_killed(error.status):
             logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
             return
         if error.status == NOT_STARTED:
@@ -150,6 +151,15 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         return
     active.record = replace(active.record, job=job)
     _record_submission(place, active, native_id, shlex.join(command))
+
+
+def _was_killed(status: int) -> bool:
+    """Tell whether a signal ended a command, or a wrapper of it (128 + N of a shell).
+
+    Only up to SIGTERM: above that are the refusals of qsub of PBS, whose statuses are error numbers such
+    as 15018 modulo 256 (170 for an unknown queue, seen with OpenPBS 23.06).
+    """
+    return status < 0 or 128 < status <= 128 + signal.SIGTERM
 
 
 def _record_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
