@@ -12,6 +12,7 @@ from typing import Optional
 
 from cloudq.agent import joblogs
 from cloudq.agent.admission import cancel_requested
+from cloudq.agent.kills import explain_kills
 from cloudq.agent.lifecycle import Evidence, advance
 from cloudq.agent.observations import observe
 from cloudq.agent.progress import overall_progress
@@ -45,6 +46,8 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         return
     statuses = {i: status for i, status in statuses.items() if status.tag in ("", active.job.tag)}
     observe(place, active, statuses)
+    if active.job.state is not JobState.DELETING:
+        statuses = explain_kills(place, active, statuses)
     evidence = Evidence(
         statuses=statuses,
         exit_codes=read_exit_codes(place, active, statuses),

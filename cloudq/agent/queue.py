@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent.schedulers.base import NativeStatus, Scheduler, Submission, TaskStatuses, cluster_of
+from cloudq.agent.schedulers.base import (
+    KillExplainer,
+    NativeStatus,
+    Scheduler,
+    Submission,
+    TaskStatuses,
+    cluster_of,
+)
 from cloudq.errors import CloudQError, CommandError, SchedulerOutputError
 from cloudq.process import Runner
 
@@ -85,6 +93,22 @@ class Queue:
     def cancel(self, native_id: str) -> None:
         """Cancel a job; one that has ended already is no error. Raises CommandError."""
         self._output_or_nothing(self.scheduler.cancel_command(native_id))
+
+    def kill_causes(self, native_id: str) -> Mapping[Optional[int], str]:
+        """Ask once why tasks of a job were killed: task -> cause, of those for which it can be told.
+
+        Without an answer they were killed all the same: nothing is raised, and no job waits for it.
+        """
+        causes: dict[Optional[int], str] = {}
+        if isinstance(self.scheduler, KillExplainer):
+            with contextlib.suppress(CommandError, SchedulerOutputError):
+                for command in self.scheduler.kill_commands(native_id):
+                    causes.update(self.scheduler.parse_kill(self._output(command)).get(native_id, {}))
+        return causes
+
+    def kill_in_log(self, stderr: str) -> str:
+        """Return why a job was killed, if the scheduler has written that to the end of its stderr."""
+        return self.scheduler.kill_in_log(stderr) if isinstance(self.scheduler, KillExplainer) else ""
 
     def poll(self, expected: Expected) -> Answer:
         """Ask once about all these jobs, and once more about those that the answer leaves out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -57,6 +57,16 @@ class FakeScheduler:
     def parse_detail(self, output: str) -> Snapshot:
         return _parse(output)
 
+    def kill_commands(self, native_id: str) -> list[list[str]]:
+        return [["fake", "why", native_id]]
+
+    def parse_kill(self, output: str) -> Mapping[str, Mapping[Optional[int], str]]:
+        native_id, task_id, cause = json.loads(output)
+        return {native_id: {task_id: cause}} if cause else {}
+
+    def kill_in_log(self, stderr: str) -> str:
+        return "out of memory" if "fake: over memory" in stderr else ""
+
     def find_commands(self, tag: str, work_dir: Path) -> list[list[str]]:
         return [["fake", "find", tag]]
 
@@ -83,6 +93,7 @@ class FakeCluster:
         jobs: Native id -> its tasks.
         tags: Tag -> native id.
         scripts: Native id -> path of the submitted script.
+        causes: Native id -> a task that was killed, and why.
         calls: The commands that were run.
         faults: Sub-command -> an error to raise instead, once for each in the list.
         late: Sub-command -> the same, but after the command took effect.
@@ -91,6 +102,7 @@ class FakeCluster:
     jobs: dict[str, Tasks] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     scripts: dict[str, Path] = field(default_factory=dict)
+    causes: dict[str, tuple[Optional[int], str]] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     faults: dict[str, list[Exception]] = field(default_factory=dict)
     late: dict[str, list[Exception]] = field(default_factory=dict)
@@ -139,6 +151,9 @@ class FakeCluster:
 
     def _detail(self, *native_ids: str) -> str:
         return self._render(native_ids, final=True)
+
+    def _why(self, native_id: str) -> str:
+        return json.dumps([native_id, *self.causes.get(native_id, (None, ""))])
 
     def _find(self, tag: str) -> str:
         return f"found {self.tags.get(tag, '')}\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Optional, Protocol
+from typing import Optional, Protocol, runtime_checkable
 
 from cloudq.job import ArrayRange
 
@@ -184,4 +184,21 @@ class Scheduler(Protocol):
 
     def is_temporary(self, stderr: str) -> bool:
         """Tell whether a refused submission may succeed later (controller down, limit on submissions)."""
+        ...
+
+
+@runtime_checkable
+class KillExplainer(Protocol):
+    """What a scheduler offers besides if its statuses do not tell why a job was killed (signal 9)."""
+
+    def kill_commands(self, native_id: str) -> list[list[str]]:
+        """Commands that tell it of a job that has ended; empty where there is nobody to ask."""
+        ...
+
+    def parse_kill(self, output: str) -> Mapping[str, Mapping[Optional[int], str]]:
+        """Read an answer: native id -> task -> cause, as far as known. Raises SchedulerOutputError."""
+        ...
+
+    def kill_in_log(self, stderr: str) -> str:
+        """Return the cause that the scheduler has written to the end of the job's stderr; empty if none."""
         ...

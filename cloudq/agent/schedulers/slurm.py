@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 from cloudq.agent.schedulers.base import Snapshot, Submission, cluster_of
+from cloudq.agent.schedulers.slurm_memory import (
+    CLUSTER_STEPS_FORMAT,
+    STEPS_FORMAT,
+    memory_cause,
+    parse_memory_causes,
+)
 from cloudq.agent.schedulers.slurm_parse import (
     ACCOUNT_FORMAT,
     CLUSTER_ACCOUNT_FORMAT,
@@ -184,7 +190,7 @@ class Slurm:
         ]
 
     def _cluster_details(self, cluster: str, chunks: Sequence[str]) -> list[list[str]]:
-        where = ["-M", cluster] if cluster else ["--federation"]
+        where = _where(cluster)
         states = _WITH_EXIT_STATUS if self.accounting else "all"
         queue_format = CLUSTER_QUEUE_FORMAT if cluster else QUEUE_FORMAT
         account_format = CLUSTER_ACCOUNT_FORMAT if cluster else ACCOUNT_FORMAT
@@ -199,6 +205,21 @@ class Slurm:
         if self.accounting and not is_queue_detail(output):
             return self._named(parse_account(output))
         return self._named(parse_queue_detail(output))
+
+    def kill_commands(self, native_id: str) -> list[list[str]]:
+        """Ask sacct for the steps of a job: without cgroups only they tell of memory (seen with 22.05)."""
+        number, _, cluster = native_id.partition(";")
+        steps_format = CLUSTER_STEPS_FORMAT if cluster else STEPS_FORMAT
+        command = [*_PLAIN, "sacct", *_where(cluster), "-P", "-j", number, f"--format={steps_format}"]
+        return [command] if self.accounting else []
+
+    def parse_kill(self, output: str) -> Mapping[str, Mapping[Optional[int], str]]:
+        """Tell which tasks used more memory than they asked for. Raises SchedulerOutputError."""
+        return {self._own_name(native_id): tasks for native_id, tasks in parse_memory_causes(output).items()}
+
+    def kill_in_log(self, stderr: str) -> str:
+        """Look for slurmstepd's words about memory."""
+        return memory_cause(stderr)
 
     def find_commands(self, tag: str, work_dir: Path) -> list[list[str]]:  # noqa: ARG002
         """Ask for all jobs of the user, as neither command can select by comment; `parse_find` does.
@@ -246,6 +267,10 @@ def _pattern(path: Path) -> str:
     if "\\" in str(path):
         raise InputError(f"{path}: Slurm cannot write logs to a path with a backslash")
     return str(path).replace("%", "%%")
+
+
+def _where(cluster: str) -> list[str]:
+    return ["-M", cluster] if cluster else ["--federation"]
 
 
 def _chunks(native_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -55,7 +55,7 @@ def parse_queue(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for cluster, (native_id, task, word, started, reason) in _records(output, 5):
+    for cluster, (native_id, task, word, started, reason) in records(output, 5):
         state = live_state(word)
         if state is NativeState.QUEUED:
             status = NativeStatus(state, reason=reason_text(reason))
@@ -82,7 +82,7 @@ def parse_queue_detail(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for cluster, fields in _records(output, 10):
+    for cluster, fields in records(output, 10):
         native_id, task, state, code, started, finished, limit, requeue, nodes, reason = fields
         if state == _SIBLING:
             continue
@@ -101,7 +101,7 @@ def parse_account(output: str) -> Snapshot:
         SchedulerOutputError: A line has another form, or a state that Slurm does not have.
     """
     snapshot: dict[str, dict[Optional[int], NativeStatus]] = {}
-    for cluster, (job, state, code, started, finished, limit, nodes, reason) in _records(output, 8):
+    for cluster, (job, state, code, started, finished, limit, nodes, reason) in records(output, 8):
         if state == _SIBLING:
             continue
         if "+" in job and not job.endswith("+0"):
@@ -110,7 +110,7 @@ def parse_account(output: str) -> Snapshot:
         word = "RUNNING" if state == "PENDING" and parse_time(started) else state
         exit_code, signal = _exit_code(code)
         status = row_status(Row(word, exit_code, signal, started, finished, limit, nodes, reason))
-        native_id, task_ids = _account_ids(job)
+        native_id, task_ids = account_ids(job)
         tasks = snapshot.setdefault(native_id + cluster, {})
         # The row of what is left of an array may lag behind those of tasks that have started.
         tasks.update({task_id: status for task_id in task_ids if len(task_ids) == 1 or task_id not in tasks})
@@ -149,10 +149,13 @@ def _lines(output: str) -> list[str]:
     return [line for line in output.split("\n") if line.strip() and not _HEADER.match(line)]
 
 
-def _records(output: str, count: int) -> Iterator[tuple[str, list[str]]]:
+def records(output: str, count: int) -> Iterator[tuple[str, list[str]]]:
     """Split each line into `;CLUSTER`, or nothing, and so many fields.
 
     Only the last field may contain the separator.
+
+    Raises:
+        SchedulerOutputError: There is no answer, or a line has another form.
     """
     for cluster, line in map(_split_cluster, _lines(output)):
         fields = [field.strip() for field in line.split("|", count - 1)]
@@ -174,8 +177,12 @@ def _task_id(text: str) -> Optional[int]:
     return int(text)
 
 
-def _account_ids(text: str) -> tuple[str, tuple[Optional[int], ...]]:
-    """Read `27`, `27_3` or `27_[1-10,20%2]`; of a list that is cut (`...`) only the job is certain."""
+def account_ids(text: str) -> tuple[str, tuple[Optional[int], ...]]:
+    """Read `27`, `27_3` or `27_[1-10,20%2]`; of a list that is cut (`...`) only the job is certain.
+
+    Raises:
+        SchedulerOutputError: It has another form.
+    """
     match = _ACCOUNT_ID.match(text)
     if not match:
         raise SchedulerOutputError(f"sacct: expected a job id, got {text!r}")

@@ -26,6 +26,10 @@ USER = "cqtest"
 PATIENCE_SECONDS = 50.0
 SLEEP = "#!/bin/sh\nexec sleep 600\n"
 LARGE_CODES = (130, 200, 255)
+GREEDY = """#!/bin/sh
+#SBATCH --mem=50M
+exec python3 -c 'import time; x = bytearray(200 << 20); x[::4096] = bytes(51200); time.sleep(60)'
+"""
 TASKS = ArrayRange.parse("1-9:4,100%2")
 
 pytestmark = [
@@ -118,6 +122,7 @@ def site() -> Iterator[Site]:
         for code in LARGE_CODES:
             site.submit(f"exit {code}", f"#!/bin/sh\nexit {code}\n")
         site.submit("signal", "#!/bin/sh\nkill -SEGV $$\n")
+        site.submit("greedy", GREEDY)
         site.submit("array", "#!/bin/sh\necho $SLURM_ARRAY_TASK_ID\nexit $SLURM_ARRAY_TASK_ID\n", tasks=TASKS)
         site.submit("held", SLEEP, options=("-H",))
         site.submit("held array", SLEEP, options=("-H",), tasks=TASKS)
@@ -170,6 +175,18 @@ def test_the_end_of_a_job_is_told(site: Site, name: str, expected: NativeStatus,
 def test_an_exit_status_over_128_is_told_as_it_is(site: Site, code: int, accounting: bool) -> None:
     status = site.ended(f"exit {code}", accounting=accounting)
     assert (status.state, status.exit_code, status.signal) == (NativeState.FAILED, code, None)
+
+
+def test_a_job_killed_for_its_memory_is_told_by_its_steps_and_by_its_log(site: Site) -> None:
+    status = site.ended("greedy", accounting=False)
+    assert (status.signal, status.reason) == (9, "")
+    native_id = site.native_ids["greedy"]
+    # What a job asked for may reach the accounts some seconds after its start.
+    wait(lambda: site.accounts.kill_causes(native_id))
+    words = site.accounts.kill_causes(native_id)[None]
+    assert re.fullmatch(r"killed by signal 9, probably out of memory \(2..M used, 50M asked for\)", words)
+    logged = site.memory.kill_in_log(site.text("greedy", "stderr"))
+    assert re.fullmatch(r"out of memory \(2..M used, 50M asked for\)", logged)
 
 
 def test_the_accounts_alone_forget_the_128_of_an_exit_status(site: Site) -> None:
