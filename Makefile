@@ -50,7 +50,7 @@ format: $(VENV)/.dev ## rewrite the Python files in the house's format
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 docs: $(VENV)/.docs ## build the documentation site in site/; every doubtful link is an error
-	@$(BIN)/mkdocs build --strict --quiet && echo "the site is in site/"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "the site is in site/"
 	@$(BIN)/python tools/record_docs.py --check && echo "the commands in docs/ print what the pages show"
 
 man: $(VENV)/.dev ## write the manual pages into man/
