@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudq.agent.schedulers import SCHEDULERS
 from cloudq.metascript import Placement, check_names, parse_meta_script, translate
 from cloudq.system import Definitions, System, for_system, parse_definitions
 
@@ -62,6 +63,10 @@ def test_an_example_is_translated_as_its_golden_file_shows(name: str, system: st
     if os.environ.get("CLOUDQ_UPDATE_GOLDEN") == "1":
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+
+
+def test_each_scheduler_has_a_system_among_the_golden_files() -> None:
+    assert {scheduler for scheduler, _ in SYSTEMS.values()} == set(SCHEDULERS)
 
 
 def test_each_golden_file_belongs_to_an_example() -> None:

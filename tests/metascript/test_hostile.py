@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudq.agent.schedulers import SCHEDULERS
 from cloudq.system import System
 from tests.metascript.conftest import Translate
 from tests.metascript.hostile import SCRIPTS, as_a_shell_reads_it
@@ -20,7 +21,7 @@ def run(path: Path, text: str) -> tuple[int, str]:
     return done.returncode, done.stdout.decode()
 
 
-@pytest.mark.parametrize("scheduler", ["abci", "gridengine", "local", "pbs", "slurm"])
+@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_hard_script_does_what_it_does_without_cloudq(
     translated: Translate, tmp_path: Path, name: str, scheduler: str
