@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Optional
 
 from cloudq.errors import CommandError
@@ -61,7 +63,8 @@ def send_notices(
         from cloudq.process import run
 
         try:
-            (runner or run)(_filled(notices.command, job), timeout=TIMEOUT)
+            # The owner's own command, not a job's: it may have the owner's keys.
+            (runner or partial(run, environment=os.environ))(_filled(notices.command, job), timeout=TIMEOUT)
         except CommandError as error:
             logger.warning("job %s: no notice by command: %s", job.id, error)
     if notices.url:

@@ -20,6 +20,14 @@ DEFAULT_TIMEOUT = timedelta(minutes=1)
 NOT_STARTED = 127
 """Status of a command that could not be started, as a shell gives it."""
 
+# What opens the bucket (or names the configuration that does) in the environment. What comes with it, such
+# as AWS_PROFILE and AWS_REGION, is no secret.
+_CREDENTIALS = frozenset({
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "CLOUDQ_CONFIG", "CLOUDQ_STORE",
+})  # fmt: skip
+_CREDENTIALS_BEGIN = "AWS_CONTAINER_"
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -47,6 +55,18 @@ class Runner(Protocol):
     ) -> Completed: ...
 
 
+def without_credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that commands may have.
+
+    Schedulers hand them on to jobs: `sbatch` by its default `--export=ALL`, `qsub` by `-V`.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _CREDENTIALS and not name.startswith(_CREDENTIALS_BEGIN)
+    }
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -62,7 +82,8 @@ def run(
         argv: The command and its arguments.
         cwd: The directory to run it in; the caller's own stays as it is.
         timeout: After this the command and its children are killed.
-        environment: All its variables; the caller's if None: what is submitted inherits them.
+        environment: All its variables; the caller's without credentials if None: what is submitted
+            inherits them.
 
     Raises:
         CommandTimeoutError: It did not end in time. It may have taken effect all the same.
@@ -73,7 +94,7 @@ def run(
         with subprocess.Popen(
             list(argv),
             cwd=cwd,
-            env=environment,
+            env=without_credentials(os.environ) if environment is None else environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -22,6 +22,7 @@ from cloudq.doctor import ConfigCheck
 from cloudq.errors import CloudQError, CommandError, ConfigError
 from cloudq.finding import Finding, fail, ok, refused, tried, warn
 from cloudq.process import Runner, run
+from cloudq.signing import check_verifier
 from cloudq.store import open_store
 from cloudq.store.checks import store_findings, utc_now
 
@@ -62,6 +63,7 @@ def examine(file: Path, machine: Machine) -> Iterator[Finding]:
     if config is None:
         return
     yield from store_findings(config.store, probe_folder(config.prefix), machine.now)
+    yield _signatures(config)
     yield _other_agent(config, machine)
     yield from _scheduler(config, machine)
     yield _containers(config, machine)
@@ -73,6 +75,18 @@ def examine(file: Path, machine: Machine) -> Iterator[Finding]:
         yield from folder_findings("log", log)
     mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace") if _MOUNTS.exists() else ""
     yield sharing_finding(config.directory, mounts, needed=config.scheduler != "local")
+
+
+def _signatures(config: AgentConfig) -> Finding:
+    """Tell whose jobs are run; unsigned ones are the default, and not a fault."""
+    if config.allowed_signers is None:
+        seen = "unsigned mode: whoever can write to the bucket can run commands as this account"
+        return ok("signatures", f"{seen} (see allowed_signers)")
+    try:
+        check_verifier(config.allowed_signers)
+    except CloudQError as error:
+        return refused("signatures", error)
+    return ok("signatures", f"only jobs signed by those in {config.allowed_signers} are run")
 
 
 def _other_agent(config: AgentConfig, machine: Machine) -> Finding:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cloudq.bundle import Bundles, probe_folder
-from cloudq.config import load_client_config
+from cloudq.config import ClientConfig, load_client_config
 from cloudq.doctor import ConfigCheck
 from cloudq.errors import CloudQError
 from cloudq.finding import Finding, Level, ok, refused, warn
@@ -23,12 +23,19 @@ def examine(file: Path, now: Callable[[], datetime]) -> Iterator[Finding]:
     config = check.config
     if config is None:
         return
+    yield _signatures(config)
     listed = True
     for finding in store_findings(config.store, probe_folder(config.prefix), now):
         listed = listed and not (finding.subject in ("store", "list") and finding.level is Level.FAIL)
         yield finding
     if listed:
         yield from _agents(Bundles(open_store(config.store), config.prefix), now())
+
+
+def _signatures(config: ClientConfig) -> Finding:
+    if config.signing_key is None:
+        return ok("signatures", "jobs are not signed (see signing_key)")
+    return ok("signatures", f"jobs are signed with {config.signing_key}")
 
 
 def _agents(bundles: Bundles, now: datetime) -> Iterator[Finding]:

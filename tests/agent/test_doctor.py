@@ -30,7 +30,10 @@ from cloudq.store import StoreAddress, open_store
 from cloudq.store.s3_client import make_client
 from tests.agent.conftest import run_passes
 from tests.client.conftest import new_runner
+from tests.signers import Signers, signers
 from tests.store.careless_proxy import careless_proxy
+
+__all__ = ["signers"]
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -211,3 +214,24 @@ def test_an_agent_takes_no_any_jobs_where_the_server_ignores_conditions(
     assert not presence.takes_any
     assert bundles.load("named").job.run_system == "here"
     assert bundles.load("free").job.run_system == ""
+
+
+def test_unsigned_mode_and_signed_mode_are_told(file: Path, signers: Signers) -> None:
+    unsigned = found(file)["signatures"]
+    assert unsigned.level is Level.OK
+    assert unsigned.seen.startswith("unsigned mode: whoever can write to the bucket can run commands")
+    settings = file.read_text(encoding="utf-8")
+    file.write_text(f"{settings}allowed_signers = {signers.allowed}\n", encoding="utf-8")
+    assert found(file)["signatures"].seen == f"only jobs signed by those in {signers.allowed} are run"
+
+
+def test_signatures_that_cannot_be_checked_are_a_fault(
+    file: Path, signers: Signers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = file.read_text(encoding="utf-8")
+    file.write_text(f"{settings}allowed_signers = {signers.allowed}\n", encoding="utf-8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = found(file)["signatures"]
+    assert finding.level is Level.FAIL
+    assert finding.seen.startswith("allowed_signers: signatures cannot be checked here: ")
+    assert finding.remedy == "install OpenSSH 8.2 or later"

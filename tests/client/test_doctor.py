@@ -61,3 +61,13 @@ def test_a_missing_configuration_is_a_fault_with_the_way_out(laptop: Laptop) -> 
 def test_a_finding_is_one_line() -> None:
     finding = Finding(Level.FAIL, "put", "two\nlines", "do\nthis")
     assert render_finding(finding) == "FAIL  put                 two lines; do this"
+
+
+def test_whether_jobs_are_signed_is_told(laptop: Laptop) -> None:
+    assert "OK    signatures          jobs are not signed (see signing_key)\n" in laptop.answer("doctor")
+    key = laptop.home / "id"
+    key.write_text("", encoding="utf-8")
+    settings = laptop.config_file.read_text(encoding="utf-8")
+    settings = settings.replace("[client]\n", f"[client]\nsigning_key = {key}\n")
+    laptop.config_file.write_text(settings, encoding="utf-8")
+    assert f"OK    signatures          jobs are signed with {key}\n" in laptop.answer("doctor")

@@ -21,7 +21,7 @@ from cloudq.agent.localqueue.task import run_task
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.errors import CloudQError, InputError, NoSuchJobError
 from cloudq.job import ArrayRange
-from cloudq.process import fork, start
+from cloudq.process import fork, start, without_credentials
 
 _PROGRAM = Path(__file__).parent  # see __main__
 
@@ -93,7 +93,7 @@ def _submit(spool: Spool, options: argparse.Namespace) -> None:
         walltime=parse_walltime([*head_options(script), *options.option]),
         grace=timedelta(seconds=options.grace),
     )
-    job_id = spool.add(record, os.environ)
+    job_id = spool.add(record, without_credentials(os.environ))
     _ensure_supervisor(spool)
     sys.stdout.write(f"{job_id}\n")
 
@@ -177,5 +177,5 @@ def _start_supervisor(spool: Spool) -> None:
         str(spool.slots()),
         "supervise",
     ]
-    with spool.log.open("ab") as log:
-        start(argv, cwd=spool.root, stdout=log, stderr=log, environment=os.environ)
+    with os.fdopen(os.open(spool.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        start(argv, cwd=spool.root, stdout=log, stderr=log, environment=without_credentials(os.environ))

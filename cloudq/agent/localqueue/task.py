@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import IO, TYPE_CHECKING, Optional
 
 from cloudq.agent.localqueue.events import Events
 from cloudq.agent.localqueue.liveness import birth_of, own_birth
@@ -82,9 +82,9 @@ def _run_script(spool: Spool, job_id: int, task_id: Optional[int], claim: Start,
 def _start_script(record: Record, task_id: Optional[int], environment: Mapping[str, str]) -> Started:
     suffix = "" if task_id is None else f".{task_id}"
     with contextlib.ExitStack() as files:
-        stdout = files.enter_context(Path(f"{record.stdout}{suffix}").open("wb"))
+        stdout = files.enter_context(_open_log(f"{record.stdout}{suffix}"))
         same = record.stderr == record.stdout
-        stderr = stdout if same else files.enter_context(Path(f"{record.stderr}{suffix}").open("wb"))
+        stderr = stdout if same else files.enter_context(_open_log(f"{record.stderr}{suffix}"))
         return start(
             script_command(record.script),
             cwd=record.work_dir,
@@ -92,6 +92,10 @@ def _start_script(record: Record, task_id: Optional[int], environment: Mapping[s
             stderr=stderr,
             environment=task_environment(environment, record, task_id),
         )
+
+
+def _open_log(path: str) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def _watch(script: Started, events: Events, record: Record) -> tuple[Optional[NativeState], int]:
