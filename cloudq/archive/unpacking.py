@@ -12,10 +12,11 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import IO, Optional, Union
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from cloudq.archive.names import extra_fields, member_name, shown
@@ -24,8 +25,11 @@ from cloudq.errors import ArchiveError
 
 MAX_MEMBERS = 1_000_000
 _MAX_LINK = 4096
-_BLOCK = 1024 * 1024
+_BLOCK = 4 * 1024 * 1024
 _KINDS = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+
+Archive = Union[Path, IO[bytes]]
+"""A file, or one that is open and can be sought in; `name` names it in messages."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +49,19 @@ class _Member:
         return stat.S_ISLNK(self.mode)
 
 
+def list_members(archive: Archive, *, max_members: int = MAX_MEMBERS) -> dict[str, int]:
+    """Return the names of the files and links in an archive, with the bytes that each takes in it.
+
+    Raises:
+        ArchiveError: As by `unpack`.
+    """
+    with _opened(archive) as zip_file:
+        members = _checked(zip_file.infolist(), max_members)
+    return {member.name: member.info.compress_size for member in members if not member.is_folder}
+
+
 def unpack(
-    archive: Path,
+    archive: Archive,
     folder: Path,
     *,
     max_bytes: Optional[int] = None,
@@ -60,7 +75,7 @@ def unpack(
     where there are no links (Windows) they are left out with a warning.
 
     Args:
-        archive: The file.
+        archive: The file; of one that is open, little more is read than what is wanted.
         folder: Where to; made (0700) if it is not there.
         max_bytes: Most bytes that may come out; None for what the disk holds.
         max_members: Most members it may have.
@@ -74,20 +89,12 @@ def unpack(
             rule this is found before anything is written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with ZipFile(archive) as zip_file:
-            members = _checked(zip_file.infolist(), max_members)
-            members = [member for member in members if wanted(member.name)]
-            _check_sizes(members, archive.stat().st_size, folder, max_bytes)
-            for member in members:
-                _unpack_member(zip_file, member, folder)
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
-        raise ArchiveError(f"{archive.name}: damaged, or of a kind that is not known: {error}") from error
-    except OSError as error:
-        # zipfile seeks to wherever a damaged archive says; faults of files that are written name the file.
-        if error.errno != errno.EINVAL or error.filename is not None:
-            raise
-        raise ArchiveError(f"{archive.name}: damaged: it points outside itself") from error
+    with _opened(archive) as zip_file:
+        members = _checked(zip_file.infolist(), max_members)
+        members = [member for member in members if wanted(member.name)]
+        _check_sizes(members, zip_file.start_dir, folder, max_bytes)
+        for member in members:
+            _unpack_member(zip_file, member, folder)
     for member in members:
         if member.is_folder and member.mode:
             (folder / member.name).chmod(member.mode & 0o755 | 0o700)
@@ -109,6 +116,21 @@ def make_place(folder: Path, name: str) -> Path:
             if not stat.S_ISDIR(place.lstat().st_mode):
                 raise ArchiveError(f"{shown(name)}: {shown(place.name)} is not a folder") from None
     return place / name.rpartition("/")[2]
+
+
+@contextmanager
+def _opened(archive: Archive) -> Iterator[ZipFile]:
+    name = Path(archive.name).name
+    try:
+        with ZipFile(archive) as zip_file:
+            yield zip_file
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
+        raise ArchiveError(f"{name}: damaged, or of a kind that is not known: {error}") from error
+    except OSError as error:
+        # zipfile seeks to wherever a damaged archive says; faults of files that are written name the file.
+        if error.errno != errno.EINVAL or error.filename is not None:
+            raise
+        raise ArchiveError(f"{name}: damaged: it points outside itself") from error
 
 
 def _checked(infos: list[ZipInfo], max_members: int) -> list[_Member]:
@@ -140,12 +162,10 @@ def _check_parents(members: Iterable[_Member]) -> None:
             above = above.rpartition("/")[0]
 
 
-def _check_sizes(
-    members: Iterable[_Member], archive_size: int, folder: Path, max_bytes: Optional[int]
-) -> None:
+def _check_sizes(members: Iterable[_Member], room: int, folder: Path, max_bytes: Optional[int]) -> None:
     packed = sum(member.info.compress_size for member in members)
     size = sum(member.info.file_size for member in members)
-    if packed > archive_size:
+    if packed > room:
         raise ArchiveError("the archive is damaged: its members overlap")
     if max_bytes is not None and size > max_bytes:
         raise ArchiveError(f"the archive unpacks to {size} bytes, at most {max_bytes} are allowed")

@@ -17,6 +17,7 @@ from cloudq.bundle.names import (
     parse_segment_name,
     segment_name,
 )
+from cloudq.bundle.remote_file import RemoteFile
 
 __all__ = [
     "CANCEL",
@@ -31,6 +32,7 @@ __all__ = [
     "RESOURCE",
     "Bundles",
     "Record",
+    "RemoteFile",
     "check_script_name",
     "native_script_name",
     "parse_segment_name",

@@ -58,11 +58,15 @@ class Patterns:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = tuple(texts)
         self._expressions = [re.compile(_expression(text)) for text in texts]
 
     def admits(self, name: str) -> bool:
         """Tell whether a name (parts separated by `/`) is meant."""
         return not self._expressions or any(found.fullmatch(name) for found in self._expressions)
+
+    def __str__(self) -> str:
+        return " ".join(map(repr, self._texts))
 
     def __bool__(self) -> bool:
         return bool(self._expressions)

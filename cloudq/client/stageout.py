@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Optional
 
-from cloudq.archive import check_name, make_place, unpack
+from cloudq.archive import check_name, make_place, shown
 from cloudq.bundle import (
     CANCEL,
     CANCEL_SIGNATURE,
@@ -22,15 +21,17 @@ from cloudq.bundle import (
     Bundles,
 )
 from cloudq.client.logs import Log, find_logs, is_log, read_log
-from cloudq.client.progress import transfer
+from cloudq.client.outputs import Outputs
 from cloudq.client.selection import EVERYTHING, Patterns
-from cloudq.errors import ArchiveError, InputError, ManifestError, NoSuchJobError
+from cloudq.errors import ArchiveError, CloudQError, InputError, ManifestError, NoSuchJobError
 from cloudq.job import Job
 from cloudq.store.files import appearing
 
 _NOT_FETCHED = frozenset(
     {MANIFEST, PROJECT, RESOURCE, INPUT, OUTPUT, CANCEL, JOB_SIGNATURE, CANCEL_SIGNATURE, REQUEUE_SIGNATURE}
 )
+
+_NAMES_SHOWN = 5
 
 logger = logging.getLogger(__name__)
 
@@ -46,29 +47,51 @@ def stage_out(
 
     Args:
         packed: Leave `output.zip` as it is, as CloudQ 1.2 does.
-        patterns: Only files of these names.
+        patterns: Only files of these names; little more than them is fetched.
 
     Raises:
         ArchiveError: `output.zip` has a member that must not be unpacked.
+        CloudQError: There is no file of the patterns; no folder was made.
         InputError: The folder is something else.
         StoreError, OSError: An object could not be fetched or written.
     """
     job = _load(bundles, job_id)
     entries = bundles.entries(job_id)
-    names = {name for name in entries if name == OUTPUT or patterns.admits(name)}
+    logs = [*find_logs(bundles, job_id, "stdout"), *find_logs(bundles, job_id, "stderr")]
+    others = sorted(filter(_is_further, entries))
+    outputs = Outputs(bundles, job_id, entries[OUTPUT].size) if OUTPUT in entries else None
+    if patterns:
+        members = outputs.packed_sizes if outputs else {}
+        names = dict.fromkeys([*members, *others, *(log.name for log in logs)])
+        _check_matches(job_id, patterns, list(names))
     _make_folder(folder)
     unpacked: Collection[str] = ()
-    if OUTPUT in names:
-        with transfer("fetching outputs", entries[OUTPUT].size):
-            unpacked = _fetch_output(bundles, job_id, folder, packed=packed, patterns=patterns)
+    if outputs and packed:
+        outputs.save(folder / OUTPUT)
+    elif outputs:
+        unpacked = outputs.unpack(folder, patterns)
     # A 1.2 agent puts early copies of the logs into the archive: those are to be replaced.
     owned = unpacked if job is None or job.claim_token else [n for n in unpacked if not is_log(n)]
-    for log in (*find_logs(bundles, job_id, "stdout"), *find_logs(bundles, job_id, "stderr")):
+    for log in logs:
         if patterns.admits(log.name):
             _save_log(bundles, job_id, log, _log_place(folder, log.name, owned))
-    for name in sorted(names - _NOT_FETCHED - set(unpacked)):
-        if not (is_log(name) or name.startswith("live/") or name.endswith("/")):
+    for name in others:
+        if patterns.admits(name) and name not in unpacked:
             _fetch_object(bundles, job_id, name, folder)
+
+
+def _is_further(name: str) -> bool:
+    return not (name in _NOT_FETCHED or is_log(name) or name.startswith("live/") or name.endswith("/"))
+
+
+def _check_matches(job_id: str, patterns: Patterns, names: Sequence[str]) -> None:
+    if any(map(patterns.admits, names)):
+        return
+    known = [shown(name) for name in names[:_NAMES_SHOWN]] + ["…"] * (len(names) > _NAMES_SHOWN)
+    raise CloudQError(
+        f"job {job_id} has no file that matches {patterns}",
+        hint=f"it has {', '.join(known)}" if known else "it has no files yet",
+    )
 
 
 def _load(bundles: Bundles, job_id: str) -> Optional[Job]:
@@ -87,23 +110,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InputError(f"{folder}: exists, and is not a folder") from error
-
-
-def _fetch_output(
-    bundles: Bundles, job_id: str, folder: Path, *, packed: bool, patterns: Patterns
-) -> Collection[str]:
-    if packed:
-        bundles.download(job_id, OUTPUT, folder / OUTPUT)
-        return ()
-    # In the folder, as there is no other place that surely has room for it.
-    with tempfile.TemporaryDirectory(prefix=".cloudq-", dir=folder) as temporary:
-        archive = Path(temporary) / OUTPUT
-        bundles.download(job_id, OUTPUT, archive)
-        try:
-            return frozenset(unpack(archive, folder, wanted=patterns.admits))
-        except ArchiveError as error:
-            error.hint = "`cloudqcli stageout --zip` leaves output.zip packed"
-            raise
 
 
 def _log_place(folder: Path, name: str, owned: Collection[str]) -> Path:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from cloudq.archive import pack
-from cloudq.bundle import Bundles
+from cloudq.bundle import Bundles, RemoteFile
+from cloudq.client.selection import Patterns
 from cloudq.client.stageout import stage_out
-from cloudq.errors import ArchiveError, InputError
+from cloudq.errors import ArchiveError, CloudQError, InputError
 from cloudq.job import JobState
+from cloudq.store.memory import MemoryStore
 from tests.client.conftest import put_done_job, put_job
 
 
@@ -187,3 +190,109 @@ def test_a_file_in_place_of_the_folder_is_named(bundles: Bundles, folder: Path) 
     folder.write_text("")
     with pytest.raises(InputError, match=f"^{folder}: exists, and is not a folder$"):
         stage_out(bundles, "a1", folder)
+
+
+class CountingStore(MemoryStore):
+    """A store that counts the bytes that are read from it."""
+
+    bytes_read = 0
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        data = super().read_range(key, start, end)
+        self.bytes_read += len(data)
+        return data
+
+    def download(self, key: str, path: Path) -> None:
+        super().download(key, path)
+        self.bytes_read += path.stat().st_size
+
+
+def store_with_outputs() -> tuple[CountingStore, Bundles, dict[str, bytes]]:
+    """Store 40 files of 256 KiB that do not compress; return the store, its bundles and the files."""
+    store = CountingStore()
+    bundles = Bundles(store)
+    put_done_job(bundles)
+    files = {f"out_S_{i}__bin": random.Random(i).randbytes(1 << 18) for i in range(40)}
+    put_output(bundles, "a1", **files)
+    store.requests.clear()
+    return store, bundles, {name.replace("__", ".").replace("_S_", "/"): files[name] for name in files}
+
+
+def test_only_the_files_that_are_wanted_are_fetched(folder: Path) -> None:
+    store, bundles, files = store_with_outputs()
+    stage_out(bundles, "a1", folder, patterns=Patterns(["out/7.bin", "out/30.bin"]))
+    assert found(folder) == {name: files[name] for name in ("out/7.bin", "out/30.bin")}
+    # The manifest, the directory of the archive, and for each file its header and its bytes.
+    assert store.requests["GET"] == 6
+    assert store.bytes_read <= 2 * (1 << 18) + 3 * (1 << 16)
+
+
+def test_files_that_are_most_of_the_outputs_are_fetched_with_all_of_them(folder: Path) -> None:
+    store, bundles, files = store_with_outputs()
+    stage_out(bundles, "a1", folder, patterns=Patterns(["out/[!1]*"]))
+    assert found(folder) == {name: data for name, data in files.items() if not name.startswith("out/1")}
+    assert store.requests["GET"] == 3
+
+
+def test_outputs_whose_directory_is_large_have_it_fetched_once(folder: Path) -> None:
+    store = CountingStore()
+    bundles = Bundles(store)
+    put_done_job(bundles)
+    put_output(bundles, "a1", **{f"file-{i:05}": b"x" * 200 for i in range(3000)})
+    store.requests.clear()
+    stage_out(bundles, "a1", folder, patterns=Patterns(["file-00001", "file-00002"]))
+    assert sorted(found(folder)) == ["file-00001", "file-00002"]
+    # The manifest, the end of the archive, its directory, and one block with both files.
+    assert store.requests["GET"] == 4
+
+
+def test_a_pattern_that_nothing_matches_is_an_error_and_makes_no_folder(
+    bundles: Bundles, folder: Path
+) -> None:
+    put_done_job(bundles)
+    put_output(bundles, "a1", **{f"result/{i}.txt": b"" for i in range(6)})
+    with pytest.raises(
+        CloudQError, match=r"^job a1 has no file that matches 'result/\*\.csv' 'x'$"
+    ) as refused:
+        stage_out(bundles, "a1", folder, patterns=Patterns(["result/*.csv", "x"]))
+    assert refused.value.hint == f"it has {', '.join(f'result/{i}.txt' for i in range(5))}, …"
+    assert refused.value.exit_status == 1
+    assert not folder.exists()
+
+
+def test_a_pattern_for_a_job_without_any_files_is_an_error(bundles: Bundles, folder: Path) -> None:
+    put_job(bundles)
+    with pytest.raises(CloudQError, match=r"^job a1 has no file that matches 'x'$") as refused:
+        stage_out(bundles, "a1", folder, patterns=Patterns(["x"]))
+    assert refused.value.hint == "it has no files yet"
+
+
+@pytest.mark.parametrize(("cut", "patterns"), [(10, ["x"]), (-10, ["out"]), (-4, ["out"])], ids=str)
+def test_outputs_that_are_damaged_are_refused_by_name_when_read_in_part(
+    bundles: Bundles, folder: Path, cut: int, patterns: list[str]
+) -> None:
+    put_done_job(bundles)
+    put_output(bundles, out=b"x" * 1000)
+    bundles.write("a1", "output.zip", bundles.read("a1", "output.zip")[:cut])
+    with pytest.raises(ArchiveError, match=r"^output\.zip: damaged") as refused:
+        stage_out(bundles, "a1", folder, patterns=Patterns(patterns))
+    assert refused.value.hint == "`cloudqcli stageout --zip` leaves output.zip packed"
+
+
+def test_a_file_in_the_bucket_is_read_like_one_on_disk(bundles: Bundles) -> None:
+    data = random.Random(1).randbytes(200_000)
+    bundles.write("a1", "x", data)
+    file, same = RemoteFile(bundles, "a1", "x", size=len(data)), io.BytesIO(data)
+    for offset, whence, size in (
+        (5, 0, 10),
+        (0, 1, 90_000),
+        (-30, 2, 99),
+        (70_000, 0, 1),
+        (0, 1, -1),
+        (9, 0, 0),
+    ):
+        assert file.seek(offset, whence) == same.seek(offset, whence)
+        assert file.read(size) == same.read(size)
+        assert file.tell() == same.tell()
+    with pytest.raises(ValueError, match=r"^position -1 is before the beginning$"):
+        file.seek(-1)
