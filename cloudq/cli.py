@@ -36,6 +36,19 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class ErrorReportingGroup(click.Group):
     """A command group whose deliberate errors end as `Error: …` and `Hint: …` on stderr."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[Optional[str], Optional[click.Command], list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not close or "mean" in error.message:  # later clicks may say it themselves
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ from cloudq.client.recollection import remember_submitted
 from cloudq.config import ClientConfig
 
 _ARGUMENTS = "cloudq.arguments"
+
+logger = logging.getLogger(__name__)
 
 
 class _WithArguments(click.Command):
@@ -186,12 +189,23 @@ def run(
 
     config = load_config()
     bundles = open_bundles(config)
-    options["arguments"] = arguments[1:] if arguments[:1] == ("--",) else arguments
+    options["arguments"] = _script_arguments(arguments)
     job = submit_job(bundles, config, sweeps.submission(options), now=present())
     remember_submitted(config, [job])
     click.echo(f"Job ({job.id}) {job.name} has been submitted.", err=True)
     status = _attend(bundles, config, job.id, folder=None if no_stageout else folder or Path(job.id), raw=raw)
     click.get_current_context().exit(status)
+
+
+def _script_arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is the script's, with a warning of what looks like ours."""
+    if arguments[:1] == ("--",):
+        return arguments[1:]
+    ours = {name for parameter in click.get_current_context().command.params for name in parameter.opts}
+    for word in arguments:
+        if word.startswith("--") and word.partition("=")[0] in ours:
+            logger.warning("%s goes to the script; an option of `run` stands before SCRIPT", word)
+    return arguments
 
 
 def _attend(bundles: Bundles, config: ClientConfig, job_id: str, *, folder: Optional[Path], raw: bool) -> int:

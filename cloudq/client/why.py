@@ -69,13 +69,19 @@ def _unclaimed(bundles: Bundles, job: Job, now: datetime) -> Iterator[str]:
     demand = read_demand(bundles, job)
     named = demand.system.upper() != ANY
     yield f"It is for {visible(demand.system) if named else 'the first system that can take it'}."
-    concerned = [presence for presence in bundles.presences() if demand.names(presence)]
+    presences = bundles.presences()
+    concerned = [presence for presence in presences if demand.names(presence)]
     for presence in concerned:
         against = objections(demand, presence, now=now)
         yield f"- {presence.system}: {' and '.join(against) or _could(presence, awaited, job, now)}."
     if not concerned:
         old = named and bundles.agent_seen(demand.system)
-        yield ("- Its agent is of CloudQ 1.2, which tells nothing." if old else "- No agent for it was seen.")
+        others = f" In this bucket: {', '.join(presence.system for presence in presences)}." * bool(presences)
+        yield (
+            "- Its agent is of CloudQ 1.2, which tells nothing."
+            if old
+            else f"- No agent for it was seen.{others}"
+        )
 
 
 def _could(presence: Presence, awaited: Iterable[str], job: Job, now: datetime) -> str:

@@ -233,7 +233,8 @@ def test_errors_are_one_line_on_stderr_and_an_exit_status(
         (["stat", "a1", "b1"], "Got unexpected extra argument (b1)"),
         (["list", "--log_level", "LOUD"], "Invalid value for '--log-level'"),
         (["list", "--frobnicate"], "No such option"),
-        (["frobnicate"], "No such command"),
+        (["frobnicate"], "No such command 'frobnicate'.\n"),
+        (["sumbit"], "No such command 'sumbit'. Did you mean 'submit'?\n"),
     ],
     ids=str,
 )

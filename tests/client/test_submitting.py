@@ -141,11 +141,15 @@ def test_run_shows_logs_fetches_outputs_and_ends_with_the_jobs_status(laptop: La
 
     thread = threading.Thread(target=agent)
     thread.start()
-    result = laptop.run("run", "--to", "out", "job.sh", "--verbose", "x", status=7)
+    result = laptop.run("run", "--to", "out", "job.sh", "--verbose", "--input=x", status=7)
     thread.join()
     assert result.stdout == "hello\n"
     assert "oh\n" in result.stderr
     assert result.stderr.endswith("Saved as out.\n" + result.stderr.splitlines()[-1] + "\n")
     assert result.stderr.splitlines()[-1].endswith("job.sh: ERROR: exit 7")
     assert (laptop.home / "out/stdout").read_text() == "hello\n"
-    assert "set -- --verbose x\n" in (laptop.home / "out/job.sh").read_text()
+    assert "set -- --verbose --input=x\n" in (laptop.home / "out/job.sh").read_text()
+    assert result.stderr.startswith(
+        "WARNING: --input=x goes to the script; an option of `run` stands before SCRIPT\n"
+    )
+    assert "--verbose goes" not in result.stderr

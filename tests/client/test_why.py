@@ -99,6 +99,9 @@ def test_an_unclaimed_job_is_explained_by_the_systems(bundles: Bundles) -> None:
 
 def test_a_job_for_a_system_without_an_agent_says_so(bundles: Bundles) -> None:
     assert "- No agent for it was seen." in text(bundles, put_job(bundles))
+    for system in ("abci", "hut"):
+        bundles.publish(Presence(system, "0", "local", "host", 1, NOW, timedelta(minutes=1)))
+    assert "- No agent for it was seen. In this bucket: abci, hut." in text(bundles, put_job(bundles))
     bundles.store.write("agent/sys1", b"log")
     assert "- Its agent is of CloudQ 1.2, which tells nothing." in text(bundles, put_job(bundles))
 
