@@ -158,3 +158,15 @@ def test_the_readme_links_each_page(page: str) -> None:
 def test_each_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_each_test_that_the_threat_model_names_is_there() -> None:
+    named = re.findall(r"`(tests/[a-z_/0-9]+\.py)::(test_[a-z_0-9]+)`", read("security.md"))
+    assert len(named) > 10
+    root = DOCS.parent
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if f"def {name}(" not in (root / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
