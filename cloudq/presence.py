@@ -88,5 +88,5 @@ def parse_presence(data: bytes, source: str) -> Presence:
         for name in ("projects", "resources"):
             known[name] = {str(key): str(value) for key, value in dict(known.get(name, {})).items()}
         return Presence(**known)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestError(f"{source}: not an agent's presence: {error}") from error

@@ -367,7 +367,7 @@ def test_no_more_than_allowed_comes_out(archive: Path, target: Path) -> None:
 
 def test_too_many_members_are_refused(archive: Path, target: Path) -> None:
     write_zip(archive, *((str(number), b"") for number in range(4)))
-    with pytest.raises(ArchiveError, match="has 4 members, at most 3 are unpacked"):
+    with pytest.raises(ArchiveError, match="has more than 3 members, the most"):
         unpack(archive, target, max_members=3)
 
 

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import IO, Optional, Union
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from cloudq.archive.directory import check_count
 from cloudq.archive.names import extra_fields, member_name, shown
 from cloudq.archive.packing import TIMESTAMP
 from cloudq.errors import ArchiveError
 
-MAX_MEMBERS = 1_000_000
+MAX_MEMBERS = 500_000
+"""Each costs some 500 bytes of memory, and a file of the disk's."""
+
 _MAX_LINK = 4096
 _BLOCK = 4 * 1024 * 1024
 _KINDS = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -89,6 +92,8 @@ def unpack(
             rule this is found before anything is written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if isinstance(archive, Path):
+        check_count(archive, max_members)
     with _opened(archive) as zip_file:
         members = _checked(zip_file.infolist(), max_members)
         members = [member for member in members if wanted(member.name)]
