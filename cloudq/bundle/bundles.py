@@ -104,7 +104,10 @@ class Bundles:
             if is_job_id(job_id) and "/" in entry.key[len(self.prefix) :]:
                 found.append(job_id)
         if not found:
-            raise NoSuchJobError(f"Invalid job ID: {beginning}")
+            raise NoSuchJobError(
+                f"Invalid job ID: {beginning}",
+                hint="`cloudqcli list` shows the jobs of this bucket that are open, `history` the others",
+            )
         if len(found) > 1:
             raise InputError(
                 f"job id {beginning} is not unique: {', '.join(found[:2])}{', …' * (len(found) > 2)}"

@@ -92,7 +92,10 @@ def test_several_jobs_are_cancelled_one_that_fails_does_not_stop_the_others(lapt
     put_job(laptop.bundles, "c1")
     result = laptop.run("cancel", "a1", "b1", "zz", "--id", "c1", status=1)
     assert result.stdout == "Job (a1) is canceled\nJob (c1) is canceled\n"
-    assert result.stderr == "Error: The job is already completed: b1\nError: Invalid job ID: zz\n"
+    assert result.stderr == (
+        "Error: The job is already completed: b1\nError: Invalid job ID: zz\n"
+        "Hint: `cloudqcli list` shows the jobs of this bucket that are open, `history` the others\n"
+    )
 
 
 def test_several_jobs_are_deleted(laptop: Laptop) -> None:
