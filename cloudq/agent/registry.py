@@ -76,7 +76,7 @@ def pin(reference: str, auth_file: Optional[Path] = None, ask: Optional[Ask] = N
         url = f"{scheme}://{host}/v2/{repository}/manifests/{match['tag'] or 'latest'}"
         try:
             digest = _digest(url, basic, ask or _ask)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         return f"{match['scheme']}://{match['name']}@{digest}" if digest else None
     return None

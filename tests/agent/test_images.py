@@ -422,3 +422,12 @@ def test_a_fault_of_these_keys_is_named(
     with pytest.raises(ConfigError) as caught:
         loaded(more)
     assert str(caught.value) == f"{host.config.file}: {message}"
+
+
+def test_an_answer_that_is_nested_too_deeply_is_no_digest() -> None:
+    def ask(method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        if "/token" in url:
+            return Answer(200, {}, b"[" * 500_000)
+        return Answer(401, {"www-authenticate": 'Bearer realm="https://nvcr.io/token"'})
+
+    assert pin("docker://nvcr.io/lab/tool:1", ask=ask) is None
