@@ -123,6 +123,10 @@ def test_a_job_whose_node_is_lost_runs_again_without_being_submitted_again(
     os.kill(int(process), signal.SIGKILL)
     update = ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"]
     subprocess.run(update, check=True, timeout=60)
+    # Slurm lets a job rest for two minutes after its node was lost; the test does not.
+    native_id = laptop.stat(job_id)["jobid"]
+    start_now = ["scontrol", "update", f"JobId={native_id}", "StartTime=now"]
+    wait_until(lambda: subprocess.run(start_now, check=False, timeout=60).returncode == 0, "the requeue", 60)
     wait_until(lambda: len(runs.read_text().splitlines()) == 2, "the second start", 150)
     assert laptop.stat(job_id)["state"] in ("READY", "RUN")
     (runs.parent / "go").touch()
