@@ -105,6 +105,8 @@ def test_a_controller_that_is_away_for_a_while_changes_no_job(laptop: Laptop, ag
     assert ended(laptop, short) == ("ERROR", "exit 3")
     assert ended(laptop, long) == ("DONE", "")
     assert ended(laptop, late) == ("DONE", "")
+    # The accounts lag behind by seconds.
+    wait_until(lambda: submissions(late) > 0, "the last job in the accounts", 30)
     assert [submissions(job_id) for job_id in (short, long, late)] == [1, 1, 1]
     for job_id in (short, long):
         laptop.cloudqcli("stageout", job_id)
@@ -120,9 +122,10 @@ def test_a_job_whose_node_is_lost_runs_again_without_being_submitted_again(
     wait_until(lambda: laptop.stat(job_id)["state"] == "RUN", "the start", 120)
     process, node = runs.read_text().split()
     os.kill(daemon_pid(f"slurmd.{node}"), signal.SIGKILL)
-    os.kill(int(process), signal.SIGKILL)
     update = ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"]
     subprocess.run(update, check=True, timeout=60)
+    # Only now: of a node that is still up Slurm would believe that the job was killed.
+    os.kill(int(process), signal.SIGKILL)
     # Slurm lets a job rest for two minutes after its node was lost; the test does not.
     native_id = laptop.stat(job_id)["jobid"]
     start_now = ["scontrol", "update", f"JobId={native_id}", "StartTime=now"]
