@@ -8,8 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-
 from cloudq.agent.passes import Agent
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
 from cloudq.errors import CloudQError
@@ -17,8 +15,6 @@ from cloudq.job import JobState
 from cloudq.store.memory import MemoryStore
 from tests.agent.conftest import Clock, Site
 from tests.faults.test_state_machine import Doom, DoomedStore, Killed, OneHand, TrueCluster
-
-pytestmark = pytest.mark.long
 
 JOBS, AGENTS, SEED = 1000, 8, 20260131
 SCRIPT = b"#!/bin/sh\necho\n"

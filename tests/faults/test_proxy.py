@@ -14,8 +14,6 @@ from tests.faults.life import Life, live_all
 from tests.faults.proxy import Fault, Proxy, proxy
 from tests.store.conftest import _real_endpoint, cached_client
 
-pytestmark = pytest.mark.long
-
 FAULTS = tuple(Fault)
 EVERY = 3
 """One of so many requests is spoilt: that leaves room for the job to go on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Callable
 
@@ -44,9 +44,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(kind: str, open_kind: OpenStore) -> Store:
-    """An empty store."""
-    return open_kind(kind)
+def store(kind: str, moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """An empty store; a bucket of a real server goes with its test, as SeaweedFS has few volumes."""
+    with opened(kind, moto_endpoint, tmp_path_factory) as store:
+        yield store
 
 
 @pytest.fixture
@@ -64,20 +65,26 @@ def tolerate(kind: str, request: pytest.FixtureRequest) -> Callable[[str, str], 
 def open_kind(moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStore]:
     """Opens an empty store of a kind; real servers' buckets are removed in the end."""
     with ExitStack() as stack:
+        yield lambda kind: stack.enter_context(opened(kind, moto_endpoint, tmp_path_factory))
 
-        def open_one(kind: str) -> Store:
-            if kind == "memory":
-                return MemoryStore()
-            if kind == "directory":
-                return DirectoryStore(tmp_path_factory.mktemp("store"), "jobs")
-            server, _, library = kind.partition(" ")
-            endpoint = moto_endpoint if server == "moto" else _real_endpoint(server)
-            store = _new_bucket(endpoint)
-            if server != "moto":
-                stack.callback(_remove_bucket, endpoint, store)
-            return by_obstore(endpoint, store.bucket, other=store) if library else store
 
-        yield open_one
+@contextmanager
+def opened(kind: str, moto_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Open an empty store of a kind, and remove it if it is a bucket on a real server."""
+    if kind == "memory":
+        yield MemoryStore()
+        return
+    if kind == "directory":
+        yield DirectoryStore(tmp_path_factory.mktemp("store"), "jobs")
+        return
+    server, _, library = kind.partition(" ")
+    endpoint = moto_endpoint if server == "moto" else _real_endpoint(server)
+    store = _new_bucket(endpoint)
+    try:
+        yield by_obstore(endpoint, store.bucket, other=store) if library else store
+    finally:
+        if server != "moto":
+            _remove_bucket(endpoint, store)
 
 
 def _real_endpoint(kind: str) -> str:
