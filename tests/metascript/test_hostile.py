@@ -14,7 +14,7 @@ from tests.metascript.hostile import SCRIPTS, as_a_shell_reads_it
 
 
 def run(path: Path, text: str) -> tuple[int, str]:
-    path.write_text(text, encoding="utf-8", newline="")
+    path.write_bytes(text.encode("utf-8"))
     path.chmod(0o700)
     command = [str(path)] if text.startswith("#!") else ["bash", str(path)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
