@@ -70,4 +70,4 @@ def test_a_job_survives_a_faulty_connection_to_the_bucket(
 @pytest.mark.real
 def test_a_job_survives_a_faulty_connection_to_seaweedfs(tmp_path: Path) -> None:
     with proxy(_real_endpoint("seaweedfs")) as between:
-        assert live_through(between, tmp_path, range(0, EVERY * len(FAULTS), 4)) == []
+        assert live_through(between, tmp_path, range(0, EVERY * len(FAULTS), 7)) == []
