@@ -113,6 +113,7 @@ def below(folder: Path) -> set[str]:
 
 def assert_next_job_runs(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """Make passes; the agent must take a job that came after, and say everything in lines."""
+    caplog.set_level(logging.INFO, logger="cloudq")
     good = site.submit()
     run_passes(site.new_agent(), 3)
     assert site.job(good.id).native_id

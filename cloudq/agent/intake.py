@@ -161,7 +161,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         spool.rmdir()
         return None
     remember_claim(place, record.job)
-    logger.info("job %s: claimed (%s)", job_id, candidate.job.name)
+    logger.info("job %s: claimed (%r)", job_id, candidate.job.name)
     return ActiveJob(record, outcome=candidate.outcome)
 
 
