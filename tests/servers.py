@@ -1,11 +1,13 @@
-"""S3 servers for tests."""
+"""Servers for tests: S3 by moto, and whatever a handler answers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 _MOTO = Path(__file__).parent / "testbed" / "moto_locked.py"
@@ -24,3 +26,17 @@ def moto_server() -> Iterator[str]:
             yield url
         finally:
             process.terminate()
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests by a handler, in threads, and give the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -43,10 +43,10 @@ def main(
     if daemon and foreground:
         raise InputError("--daemon: not allowed with --foreground")
     config = _load(log_level)
-    from cloudq.agent import service
+    from cloudq.agent import detaching, service
 
     if daemon:
-        other = service.detach(config)
+        other = detaching.detach(config)
         if other:
             click.echo(f"Standing by: {other}.")
     elif foreground:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from cloudq.agent.ending import Ending, Phase
 from cloudq.agent.folders import Folders
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.images import find_runtime
-from cloudq.agent.lease import Lease, check_gone
+from cloudq.agent.lease import Lease
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
@@ -109,81 +108,6 @@ def run_forever(
             raise service.fault
 
 
-def detach(config: AgentConfig) -> str:
-    """Start a daemon; return when it has begun, with the agent for which it stands by, if it does.
-
-    What can be checked is checked before, while there is a terminal to say it on.
-
-    Raises:
-        CloudQError: Another agent of this name runs here, or store or scheduler cannot be used.
-    """
-    other = ""
-    try:
-        _queue(config).probe()
-        with sole_agent(config, announce=False):
-            _in_another_process(lambda: _check_gone(config))
-    except AgentRunsError as error:
-        other = str(error)
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        os.close(reader)
-        _be_a_daemon(config, writer)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as started:
-        if not started.read():
-            raise CloudQError(f"agent {config.name} ended at once", hint=f"see its log in {config.directory}")
-    return other
-
-
-def _check_gone(config: AgentConfig) -> None:
-    presence, _ = Bundles(open_store(config.store), config.prefix).published(config.name)
-    if presence is not None:
-        check_gone(presence, config, datetime.now(timezone.utc))
-
-
-def _in_another_process(check: Callable[[], None]) -> None:
-    """Make a check that may start threads (of the S3 library), which a fork afterwards would not survive.
-
-    Raises:
-        AgentRunsError: The check raised it.
-        CloudQError: The check raised another one; with its words and its exit status.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            check()
-        except CloudQError as error:
-            kind = isinstance(error, AgentRunsError)
-            os.write(writer, json.dumps([kind, str(error), error.hint, error.exit_status]).encode())
-        except BaseException as error:  # noqa: BLE001 - told by the parent
-            os.write(writer, json.dumps([False, f"unexpected fault: {error!r}", "", 1]).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    if said:
-        runs, message, hint, exit_status = json.loads(said)
-        fault = (AgentRunsError if runs else CloudQError)(message, hint)
-        fault.exit_status = exit_status
-        raise fault
-
-
-def _be_a_daemon(config: AgentConfig, started: int) -> None:
-    """Leave the terminal and run for ever; a byte in the pipe says that this has begun."""
-    from daemon import DaemonContext
-
-    def tell() -> None:
-        os.write(started, b"1")
-        os.close(started)
-
-    with DaemonContext(working_directory="/", umask=0o077, files_preserve=[started]):
-        run_forever(config, foreground=False, on_start=tell)
-
-
 def open_agent(config: AgentConfig) -> Agent:
     """Open store and scheduler and make an agent of them.
 
@@ -202,7 +126,7 @@ def open_agent(config: AgentConfig) -> Agent:
             "%s does not do conditional writes: only jobs for %s are taken", store.url, config.name
         )
     _check_signatures(config)
-    queue = _queue(config)
+    queue = open_queue(config)
     queue.probe()
     bundles = Bundles(store, config.prefix, conditional=conditional)
     place = Workplace(
@@ -251,7 +175,8 @@ def _check_signatures(config: AgentConfig) -> None:
         )
 
 
-def _queue(config: AgentConfig) -> Queue:
+def open_queue(config: AgentConfig) -> Queue:
+    """Make the queue of an agent's scheduler. Raises ConfigError if there is no such type."""
     try:
         scheduler = open_scheduler(config.scheduler, root=config.directory / "local", slots=config.slots)
     except ConfigError as error:

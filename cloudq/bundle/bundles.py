@@ -153,12 +153,8 @@ class Bundles:
             ConflictError: It was changed meanwhile.
         """
         job = next_revision(job)
-        key = self._key(job.id, MANIFEST)
-        if self.conditional:
-            return Record(job, self.store.replace(key, render_manifest(job), etag=record.etag))
-        if self.store.stat(key).etag != record.etag:
-            raise ConflictError(key)
-        return Record(job, self.store.write(key, render_manifest(job)))
+        data = render_manifest(job)
+        return Record(job, self._replace(self._key(job.id, MANIFEST), data, etag=record.etag))
 
     def restore(self, job: Job) -> Record:
         """Write the manifest of an open job again, which somebody removed. Raises ConflictError."""
@@ -344,13 +340,7 @@ class Bundles:
             ConflictError: Another one is there.
         """
         key, data = self._presence_key(presence.system), render_presence(presence)
-        if not over:
-            return self.store.create(key, data)
-        if self.conditional:
-            return self.store.replace(key, data, etag=over)
-        if self.store.stat(key).etag != over:
-            raise ConflictError(key)
-        return self.store.write(key, data)
+        return self._replace(key, data, etag=over) if over else self.store.create(key, data)
 
     def presence(self, system: str) -> Optional[Presence]:
         """Return what an agent published last, None if it never did."""
@@ -382,6 +372,14 @@ class Bundles:
             with contextlib.suppress(ManifestError, NotFoundError):
                 found.append(parse_presence(self.store.read(entry.key).data, entry.key))
         return found
+
+    def _replace(self, key: str, data: bytes, *, etag: str) -> str:
+        """Replace an object on condition of its ETag, as far as the store does that. Raises ConflictError."""
+        if self.conditional:
+            return self.store.replace(key, data, etag=etag)
+        if self.store.stat(key).etag != etag:
+            raise ConflictError(key)
+        return self.store.write(key, data)
 
     # Keys
 

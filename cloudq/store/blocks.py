@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO, Optional, TypeVar
 
+from cloudq.errors import StoreError
+from cloudq.store import Entry
 from cloudq.store.moved import current_watcher
 
 _BLOCK = 1024 * 1024
@@ -43,6 +46,16 @@ class CountedBlocks:
         self._watcher(len(block))
         return block
 
+    @contextmanager
+    def blaming_the_source(self) -> Iterator[None]:
+        """If the source of the blocks failed, raise what it raised and not what a library made of it."""
+        try:
+            yield
+        except Exception:
+            if self.fault is not None:
+                raise self.fault from None
+            raise
+
 
 class BlockFile:
     """Blocks, to be read as a file that cannot seek."""
@@ -62,6 +75,23 @@ class BlockFile:
         data = bytes(self._rest[:amount])
         del self._rest[:amount]
         return data
+
+
+def confirmed(stored: Entry, size: int, *, where: str, source: str = "") -> Entry:
+    """Return what a store has of an upload, if it is as long as what was sent.
+
+    Args:
+        size: Bytes sent.
+        where: The URL of the store.
+        source: The file they came from, for the message.
+
+    Raises:
+        StoreError: It is longer or shorter.
+    """
+    if stored.size != size:
+        sent = f"{size} from {source}" if source else f"{size}"
+        raise StoreError(f"{where}: {stored.key!r} has {stored.size} bytes after the upload of {sent}")
+    return stored
 
 
 def file_blocks(file: BinaryIO) -> Iterator[bytes]:

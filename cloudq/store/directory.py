@@ -26,7 +26,7 @@ from cloudq.errors import (
     StoreUnreachableError,
 )
 from cloudq.store import Blob, Entry, StoreAddress
-from cloudq.store.blocks import CountedBlocks
+from cloudq.store.blocks import CountedBlocks, confirmed
 from cloudq.store.file_names import OWN, folder_names
 from cloudq.store.file_tree import FileTree
 from cloudq.store.files import appearing
@@ -156,30 +156,15 @@ class DirectoryStore:
                 new.replace(target)
             size = source.tell()
         current_watcher()(size)
-        stored = self.stat(key)
-        if stored.size != size:
-            raise StoreError(
-                f"{self.url}: {key!r} has {stored.size} bytes after the upload of {size} from {path}"
-            )
-        return stored
+        return confirmed(self.stat(key), size, where=self.url, source=f"{path}")
 
     def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:  # noqa: ARG002
         target = self._tree.file(key)
         counter = CountedBlocks(blocks)
         copy = self._tree.file_beside(target, lambda file: file.writelines(counter))
-        try:
-            with self._asking(f"write {key!r}"), copy as new, self._lock():
-                new.replace(target)
-        except StoreError:
-            if counter.fault is not None:
-                raise counter.fault from None
-            raise
-        stored = self.stat(key)
-        if stored.size != counter.size:
-            raise StoreError(
-                f"{self.url}: {key!r} has {stored.size} bytes after the upload of {counter.size}"
-            )
-        return stored
+        with counter.blaming_the_source(), self._asking(f"write {key!r}"), copy as new, self._lock():
+            new.replace(target)
+        return confirmed(self.stat(key), counter.size, where=self.url)
 
     def abort_uploads(self, prefix: str) -> None:
         pass

@@ -16,7 +16,7 @@ import obstore
 
 from cloudq.errors import NotFoundError, StoreError
 from cloudq.store import Blob, Entry, Store, StoreAddress
-from cloudq.store.blocks import CountedBlocks, file_blocks, head_of, part_size, windows
+from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size, windows
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
@@ -159,9 +159,7 @@ class ObstoreStore:
 
     def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
         stored, sent = self._send(iter(blocks), key, expected=expected)
-        if stored.size != sent:
-            raise StoreError(f"{self.url}: {key!r} has {stored.size} bytes after the upload of {sent}")
-        return stored
+        return confirmed(stored, sent, where=self.url)
 
     def abort_uploads(self, prefix: str) -> None:
         self._other.abort_uploads(prefix)
@@ -263,15 +261,8 @@ class ObstoreStore:
             return self.stat(key), len(head)
         counter = CountedBlocks(chain([head], blocks))
         part = part_size(expected, PART)
-        try:
-            with self._asking(f"write {key!r}"):
-                interruptible(
-                    obstore.put, self._client, key, counter, chunk_size=part, max_concurrency=_FETCHERS
-                )
-        except StoreError:
-            if counter.fault is not None:
-                raise counter.fault from None
-            raise
+        with counter.blaming_the_source(), self._asking(f"write {key!r}"):
+            interruptible(obstore.put, self._client, key, counter, chunk_size=part, max_concurrency=_FETCHERS)
         return self.stat(key), counter.size
 
     def _fetch(self, key: str, file: BinaryIO) -> None:

@@ -15,7 +15,7 @@ from s3transfer.subscribers import BaseSubscriber
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
 from cloudq.store import Blob, Entry, StoreAddress
 from cloudq.store.answers import BULK_DELETE_REFUSED
-from cloudq.store.blocks import BlockFile, CountedBlocks, part_size
+from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
 from cloudq.store.moved import current_watcher
@@ -133,29 +133,14 @@ class S3Store:
         size = path.stat().st_size
         with self._asking(f"write {key!r}"), self._transfers() as transfers:
             transfers.upload(os.fspath(path), self._bucket, key, subscribers=[_Known(size)]).result()
-        stored = self.stat(key)
-        if stored.size != size:
-            raise StoreError(
-                f"{self.url}: {key!r} has {stored.size} bytes after the upload of {size} from {path}"
-            )
-        return stored
+        return confirmed(self.stat(key), size, where=self.url, source=f"{path}")
 
     def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
         counter = CountedBlocks(blocks)
-        try:
-            with self._asking(f"write {key!r}"), self._transfers(part_size(expected, PART)) as transfers:
-                file = cast(BinaryIO, BlockFile(counter))
-                transfers.upload(file, self._bucket, key).result()
-        except Exception:
-            if counter.fault is not None:
-                raise counter.fault from None
-            raise
-        stored = self.stat(key)
-        if stored.size != counter.size:
-            raise StoreError(
-                f"{self.url}: {key!r} has {stored.size} bytes after the upload of {counter.size}"
-            )
-        return stored
+        part = part_size(expected, PART)
+        with counter.blaming_the_source(), self._asking(f"write {key!r}"), self._transfers(part) as transfers:
+            transfers.upload(cast(BinaryIO, BlockFile(counter)), self._bucket, key).result()
+        return confirmed(self.stat(key), counter.size, where=self.url)
 
     def abort_uploads(self, prefix: str) -> None:
         with self._asking(f"abort uploads below {prefix!r}"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.servers import http_server
 
 DROPPED = frozenset({"if-match", "if-none-match"})
 
@@ -16,15 +17,8 @@ DROPPED = frozenset({"if-match", "if-none-match"})
 def careless_proxy(endpoint: str) -> Iterator[str]:
     """Run the proxy in a thread and give its URL."""
     handler = type("Handler", (_Handler,), {"target": urlsplit(endpoint).netloc})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(handler) as url:
+        yield url
 
 
 class _Handler(BaseHTTPRequestHandler):
