@@ -10,11 +10,9 @@ from cloudq.finding import Finding, Level, render_finding
 from cloudq.presence import Presence
 from tests.client.conftest import Laptop
 
-NOW = datetime.now(timezone.utc)
-
 
 def publish(laptop: Laptop, system: str, **values: object) -> None:
-    presence = Presence(system, "2.0", "slurm", "login1", 1, NOW, timedelta(minutes=1))
+    presence = Presence(system, "2.0", "slurm", "login1", 1, datetime.now(timezone.utc), timedelta(minutes=1))
     laptop.bundles.publish(replace(presence, **values))  # type: ignore[arg-type]
 
 
@@ -34,7 +32,7 @@ def test_a_good_client_is_told_line_by_line_and_nothing_is_left(laptop: Laptop) 
 def test_agents_are_told_of_and_warnings_are_no_fault(laptop: Laptop) -> None:
     publish(laptop, "alive")
     publish(laptop, "careless", takes_any=False)
-    publish(laptop, "silent", heartbeat=NOW - timedelta(days=1))
+    publish(laptop, "silent", heartbeat=datetime.now(timezone.utc) - timedelta(days=1))
     publish(laptop, "stopped", stopped=True)
     found = levels(laptop)
     assert {subject: level for subject, level in found.items() if subject.startswith("agent ")} == {
