@@ -336,6 +336,18 @@ def test_an_agent_was_seen_if_it_left_a_presence_or_a_log(bundles: Bundles, tmp_
     assert [bundles.agent_seen(system) for system in ("new", "old", "none")] == [True, True, False]
 
 
+def test_an_agent_of_1_2_is_known_by_a_log_without_a_presence(bundles: Bundles, tmp_path: Path) -> None:
+    assert not bundles.signs_of_life().presences
+    (tmp_path / "log").write_text("text")
+    bundles.publish(presence("New"))
+    bundles.mark_active("new", "a1")
+    bundles.upload_agent_log("New", tmp_path / "log")
+    assert not bundles.signs_of_life().of_1_2
+    bundles.upload_agent_log("old", tmp_path / "log")
+    signs = bundles.signs_of_life()
+    assert (set(signs.presences), set(signs.logs), signs.of_1_2) == ({"new"}, {"new", "old"}, True)
+
+
 def test_an_agent_is_alive_for_three_heartbeats() -> None:
     alive = presence("a")
     assert alive.alive(NOW + timedelta(seconds=180))

@@ -1,6 +1,6 @@
 """Bundles: the objects of each job and the markers beside them; the one place that builds object keys."""
 
-from cloudq.bundle.bundles import Bundles, Record, probe_folder
+from cloudq.bundle.bundles import Bundles, Record, SignsOfLife, probe_folder
 from cloudq.bundle.names import (
     CANCEL,
     CANCEL_SIGNATURE,
@@ -33,6 +33,7 @@ __all__ = [
     "Bundles",
     "Record",
     "RemoteFile",
+    "SignsOfLife",
     "check_script_name",
     "native_script_name",
     "parse_segment_name",

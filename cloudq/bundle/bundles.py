@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,24 @@ class Record:
 
     job: Job
     etag: str
+
+
+@dataclass(frozen=True)
+class SignsOfLife:
+    """Who has left something in a bucket, and when, by the store's clock; names are in lower case.
+
+    Attributes:
+        presences: Agents that publish their presence.
+        logs: Agents that have a log. Those of CloudQ 1.2 have nothing else.
+    """
+
+    presences: Mapping[str, datetime]
+    logs: Mapping[str, datetime]
+
+    @property
+    def of_1_2(self) -> bool:
+        """True if an agent of CloudQ 1.2 has run a job from this bucket."""
+        return not self.logs.keys() <= self.presences.keys()
 
 
 @dataclass(frozen=True)
@@ -324,6 +342,21 @@ class Bundles:
                 self.store.stat(key)
                 return True
         return False
+
+    def signs_of_life(self) -> SignsOfLife:
+        """Look, by one listing, who has left something here.
+
+        Raises:
+            StoreError: The bucket cannot be reached, is missing, or may not be listed.
+        """
+        top = self.prefix + _AGENT
+        # Markers and blobs come before; behind the presences there is nothing but logs.
+        entries = list(self.store.list(top, after=self.prefix + SYSTEMS[:-1]))
+        found = {entry.key[len(self.prefix) :].lower(): entry.modified for entry in entries}
+        presences = {key: modified for key, modified in found.items() if key.startswith(SYSTEMS)}
+        logs = {key[len(_AGENT) :]: modified for key, modified in found.items() if key.count("/") == 1}
+        end = -len(".json")
+        return SignsOfLife({key[len(SYSTEMS) : end]: when for key, when in presences.items()}, logs)
 
     def last_sign_of_life(self, system: str) -> Optional[datetime]:
         """Return when the store last got presence or log of an agent, by its own clock; None if never."""

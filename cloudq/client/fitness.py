@@ -32,6 +32,15 @@ class Demand:
         """Tell whether the job is for this system or for any."""
         return self.system.upper() == ANY or self.system.lower() == presence.system.lower()
 
+    @property
+    def is_plain(self) -> bool:
+        """True if a living agent is all it takes."""
+        if self.directives is None:
+            return True
+        wanted = (self.directives.project, self.projects), (self.directives.resource, self.resources)
+        brought = (not name or self.system.lower() in known.get(name, {}) for name, known in wanted)
+        return all(brought) and not self.directives.images
+
 
 def objections(demand: Demand, presence: Presence, *, now: datetime) -> list[str]:
     """Return in words why a system cannot take a job now; nothing if it can."""

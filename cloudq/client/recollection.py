@@ -9,8 +9,11 @@ import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Optional
 
+from cloudq.bundle import SignsOfLife
 from cloudq.config import ClientConfig
 from cloudq.errors import NoSuchJobError
 from cloudq.job import Job, is_job_id
@@ -22,6 +25,7 @@ LAST = "@last"
 MAX_JOBS = 500
 _JOBS = "jobs"
 _LAST = "last"
+_SIGNS = "signs"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,26 @@ def remember_systems(config: ClientConfig, presences: Iterable[Presence]) -> Non
 def recall_systems(config: ClientConfig) -> list[str]:
     """Return the names of the systems that are remembered."""
     return sorted(file.stem for file in cache_folder(config).glob("*.json"))
+
+
+def remember_signs(config: ClientConfig, signs: SignsOfLife, now: datetime) -> None:
+    """Remember who had left something in the bucket at a time."""
+    kinds = ("presence", signs.presences), ("log", signs.logs)
+    lines = [f"{kind} {name} {when.isoformat()}\n" for kind, found in kinds for name, when in found.items()]
+    keep(cache_folder(config) / _SIGNS, "".join([f"{now.isoformat()}\n", *lines]).encode())
+
+
+def recall_signs(config: ClientConfig) -> Optional[tuple[SignsOfLife, datetime]]:
+    """Return what is remembered of that, and of when it is; None if nothing is."""
+    first, *lines = _read(cache_folder(config) / _SIGNS).splitlines() or [""]
+    found: dict[str, dict[str, datetime]] = {"presence": {}, "log": {}}
+    try:
+        seen = datetime.fromisoformat(first)
+        for kind, name, when in map(str.split, lines):
+            found[kind][name] = datetime.fromisoformat(when)
+    except (ValueError, KeyError):
+        return None
+    return SignsOfLife(found["presence"], found["log"]), seen
 
 
 def last_submitted(config: ClientConfig) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
+from cloudq.client.outlook import look_out
 from cloudq.client.progress import transfer
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, rewrite
 from cloudq.client.signatures import check_own
@@ -75,8 +76,12 @@ def _deliver(
         brought = {job.name: bundles.read(old.id, job.name), **objects}
         check_own(bundles, config, old, brought, archive)
         job = replace(job, expires=expires_of(config, None, now))
-        parcel = Parcel(job, {job.name: script, **objects}, archive)
-        return deliver(bundles, config, parcel, demand_of(config, job, script), now=now)
+        demand = demand_of(config, job, script)
+        outlook = look_out(bundles, config, demand, now=now, sparing=False)
+        if job.kind is JobKind.META and not outlook.is_new:
+            objects = {PROJECT: b"", RESOURCE: b"", **objects}
+        parcel = Parcel(job, outlook, {job.name: script, **objects}, archive)
+        return deliver(bundles, config, parcel, now=now)
 
 
 def _failed(job: Job) -> ArrayRange:

@@ -22,8 +22,8 @@ from cloudq.bundle import (
     check_script_name,
     native_script_name,
 )
-from cloudq.client.fitness import Demand, warnings
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
+from cloudq.client.outlook import Outlook, look_out
 from cloudq.client.progress import transfer, waiting
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, read_script, rewrite
 from cloudq.client.signatures import sign_job
@@ -72,9 +72,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A checked job and what must be stored with it: small objects, and the archive of inputs."""
+    """A checked job, who may take it, and what is stored with it: small objects, the archive of inputs."""
 
     job: Job
+    outlook: Outlook
     objects: dict[str, bytes] = field(default_factory=dict)
     archive: Optional[Path] = None
 
@@ -97,23 +98,36 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
             as far as possible.
     """
     job, script = check(bundles, config, submission)
-    bundles.check_reachable()
-    objects = {job.name: script}
-    if job.kind is JobKind.META:
-        # Empty ones, too: an agent of 1.2, whatever its name, makes a meta job without them an ERROR.
-        files = {PROJECT: config.project_file, RESOURCE: config.resource_file}
-        objects.update({name: b"" if file is None else file.read_bytes() for name, file in files.items()})
+    demand = demand_of(config, job, script)
+    outlook = look_out(bundles, config, demand, now=now, sparing=bool(submission.inputs))
+    objects = {job.name: script, **_definitions(config, outlook)}
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
         archive = Path(folder) / INPUT if submission.inputs else None
         if archive is not None:
             with waiting("packing inputs"):
                 pack_inputs(submission.inputs, archive)
         job = replace(job, expires=expires_of(config, submission.expires_after, now))
-        parcel = Parcel(job, objects, archive)
-        return deliver(bundles, config, parcel, demand_of(config, job, script), now=now)
+        return deliver(bundles, config, Parcel(job, outlook, objects, archive), now=now)
 
 
-def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, demand: Demand, *, now: datetime) -> Job:
+def _definitions(config: ClientConfig, outlook: Outlook) -> dict[str, bytes]:
+    """Return the files that must travel with a job: those whose names its script uses.
+
+    While there may be an agent of 1.2, all, if need be empty ones: whatever its name, it makes a meta job
+    without them an ERROR.
+    """
+    directives = outlook.demand.directives
+    if directives is None:
+        return {}
+    files = (
+        (PROJECT, config.project_file, directives.project in config.projects),
+        (RESOURCE, config.resource_file, directives.resource in config.resources),
+    )
+    wanted = {name: file for name, file, used in files if used or not outlook.is_new}
+    return {name: b"" if file is None else file.read_bytes() for name, file in wanted.items()}
+
+
+def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: datetime) -> Job:
     """Store a checked job, signed if there is a key, and tell the agents; return it as it was stored.
 
     Raises:
@@ -123,7 +137,7 @@ def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, demand: Dema
     input_size = len(script) + (archive.stat().st_size if archive else 0)
     job = replace(parcel.job, submitted=now, input_size=input_size)
     job = _store(bundles, config, replace(parcel, job=job))
-    _notify(bundles, job, demand, now)
+    _notify(bundles, job, parcel.outlook, now)
     return job
 
 
@@ -284,17 +298,10 @@ def _withdraw(bundles: Bundles, job_id: str) -> bool:
     return True
 
 
-def _notify(bundles: Bundles, job: Job, demand: Demand, now: datetime) -> None:
-    system = bundles.addressee(job)
+def _notify(bundles: Bundles, job: Job, outlook: Outlook, now: datetime) -> None:
     try:
         bundles.notify(job)
-        if system == ANY:
-            presences = bundles.presences()
-        else:
-            presences = list(filter(None, [bundles.presence(system)]))
-            if not presences and bundles.agent_seen(system):
-                return  # An agent of 1.2, which leaves only its log.
-        for warning in warnings(demand, presences, now=now):
+        for warning in outlook.warnings(bundles, now=now):
             logger.warning("job %s: %s", job.id, warning)
     except (StoreError, ManifestError) as error:
         # Agents find it all the same when they next look through the whole bucket.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudq.bundle import Bundles
 from cloudq.client.finals import EndedJobs
+from cloudq.client.inputs import Input
 from cloudq.client.listing import load_jobs
+from cloudq.client.submission import Submission, submit
 from cloudq.job import Job, JobState
+from cloudq.presence import Presence
 from cloudq.store.memory import MemoryStore
 from tests.client.conftest import Laptop, put_done_job, put_job
 
@@ -94,3 +99,66 @@ def test_a_deleted_job_is_not_shown_while_the_store_still_lists_its_folder(
     laptop.answer("delete", *selection)
     laptop.bundles.write("a1", "stdout", b"")
     assert "DONE" not in laptop.answer("history")
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("#!/bin/sh\n#$ run_on: sys1\necho\n", {}),
+        ("#!/bin/sh\necho\n", {}),
+        ("#!/bin/sh\necho\n", {"submit_to": "sys1"}),
+    ],
+    ids=["for a system", "for any system", "local"],
+)
+def test_a_small_job_is_submitted_by_four_requests(
+    laptop: Laptop, store: MemoryStore, script: str, options: dict[str, Any]
+) -> None:
+    publish(store)
+    laptop.write("job.sh", script)
+    assert cost_of(laptop, store, **options) == {"LIST": 1, "PUT": 3}
+
+
+def test_what_was_seen_a_moment_ago_is_not_asked_again(laptop: Laptop, store: MemoryStore) -> None:
+    publish(store)
+    cost_of(laptop, store, submit_to="sys1")
+    assert cost_of(laptop, store, submit_to="sys1", later=timedelta(seconds=59)) == {"PUT": 3}
+    assert cost_of(laptop, store, submit_to="other", later=timedelta(seconds=59)) == {"LIST": 1, "PUT": 3}
+
+
+def test_a_job_with_inputs_needs_four_requests_once_the_bucket_is_known(
+    laptop: Laptop, store: MemoryStore
+) -> None:
+    publish(store)
+    cost_of(laptop, store)
+    inputs = (Input(laptop.home / "job.sh", "x"),)
+    laptop.write("job.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
+    assert sum(cost_of(laptop, store, inputs=inputs, later=timedelta(days=1)).values()) == 4
+
+
+def test_definitions_travel_where_the_script_names_them(laptop: Laptop, store: MemoryStore) -> None:
+    publish(store)
+    assert cost_of(laptop, store) == {"LIST": 1, "PUT": 5}
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """A bucket in memory."""
+    return MemoryStore()
+
+
+def publish(store: MemoryStore) -> None:
+    """Have an agent give a sign of life."""
+    now = datetime.now(timezone.utc)
+    Bundles(store).publish(Presence("sys1", "2", "slurm", "host", 1, now, timedelta(minutes=1)))
+
+
+def cost_of(
+    laptop: Laptop, store: MemoryStore, *, later: timedelta = timedelta(0), **values: Any
+) -> Counter[str]:
+    """Submit a job that no warning is given of, and return the requests that it took."""
+    store.requests.clear()
+    now = datetime.now(timezone.utc) + later
+    submission = Submission(laptop.home / "job.sh", **values)
+    submit(Bundles(store), laptop.config, submission, now=now)
+    # Uploads are confirmed by a HEAD here, by their sum on S3.
+    return store.requests - Counter({"HEAD": 1})

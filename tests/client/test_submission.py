@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
@@ -13,6 +14,7 @@ import pytest
 
 from cloudq.bundle import Bundles
 from cloudq.client.inputs import Input
+from cloudq.client.resubmission import resubmit
 from cloudq.client.submission import Submission, submit
 from cloudq.errors import (
     CloudQError,
@@ -24,6 +26,7 @@ from cloudq.errors import (
     StoreUnreachableError,
 )
 from cloudq.job import ArrayRange, Job, JobKind
+from cloudq.presence import Presence
 from cloudq.store import Blob, Entry
 from cloudq.store.memory import MemoryStore
 from tests.client.conftest import META_SCRIPT, NOW, Laptop, put_job
@@ -130,6 +133,21 @@ def test_a_meta_job_always_has_both_definitions(laptop: Laptop, bundles: Bundles
     laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
     job = give(laptop, bundles, "bare.sh")
     assert [bundles.read(job.id, name) for name in ("project", "resource")] == [b"", b""]
+
+
+def test_definitions_that_only_agents_of_1_2_want_travel_where_one_may_be(
+    laptop: Laptop, bundles: Bundles
+) -> None:
+    laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
+    bundles.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
+    job = give(laptop, bundles, "bare.sh")
+    assert set(bundles.entries(job.id)) == {"bare.sh", "manifest.json"}
+    (laptop.home / "log").write_text("")
+    bundles.upload_agent_log("old", laptop.home / "log")
+    job = give(laptop, bundles, "bare.sh")
+    assert bundles.read(job.id, "resource") == b"[r1]\nsys1 = -p gpu\n"
+    again = resubmit(bundles, laptop.config, job.id, failed_only=False, directives={}, now=NOW)
+    assert {"project", "resource"} <= set(bundles.entries(again.id))
 
 
 def test_inputs_travel_in_one_archive(laptop: Laptop, bundles: Bundles) -> None:

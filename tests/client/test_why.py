@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ import pytest
 from cloudq.bundle import Bundles
 from cloudq.client.events import event_members, events_of, render_events
 from cloudq.client.fitness import Demand, objections, warnings
+from cloudq.client.outlook import HEARTBEAT
 from cloudq.client.overview import load_systems, render_systems, system_members
 from cloudq.client.why import explain
 from cloudq.job import Condition, Job, JobKind, JobState, Task
@@ -235,4 +237,7 @@ def test_the_commands_answer(laptop: Laptop) -> None:
 
 def test_a_submission_that_nobody_can_take_is_warned_of(laptop: Laptop) -> None:
     laptop.bundles.publish(presence(stopped=True))
+    (file,) = (laptop.home.parent / "bucket").rglob("sys1.json*")
+    earlier = file.stat().st_mtime - HEARTBEAT.total_seconds()
+    os.utime(file, (earlier, earlier))
     assert "no agent can take it now: sys1: its agent was stopped" in laptop.run("submit", "job.sh").stderr
