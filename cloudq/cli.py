@@ -20,6 +20,7 @@ EXIT_STATUSES = {
     3: "no such job",
     4: "the store cannot be reached, or refuses",
     124: "the time limit was over",
+    130: "interrupted by Ctrl-C",
 }
 
 CONTEXT_SETTINGS = {
@@ -27,6 +28,9 @@ CONTEXT_SETTINGS = {
     # 1.2 writes --submit_to, the field writes --submit-to: both are the same option.
     "token_normalize_func": lambda token: token.replace("_", "-"),
 }
+
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as of a program that the signal has ended."""
 
 _META = "cloudq."
 
@@ -55,6 +59,9 @@ class ErrorReportingGroup(click.Group):
         except CloudQError as error:
             report_error(error)
             ctx.exit(error.exit_status)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output went away: click's business
                 raise

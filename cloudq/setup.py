@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Optional
+from typing import Optional, TypeVar
 
 import click
 
-from cloudq.errors import InputError
+from cloudq.errors import ConfigError, InputError
 from cloudq.store.files import appearing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,30 @@ AGENT_QUESTIONS = (
 )
 
 
+def answered(
+    questions: Sequence[Question], given: Mapping[str, Optional[str]], write: Callable[[Mapping[str, str]], T]
+) -> T:
+    """Return what `write` makes of the answers. A person whose answers cannot be used is asked again.
+
+    Raises:
+        CloudQError: By `write`; or there is nobody to ask.
+    """
+    asking = any(question.required and given.get(question.name) is None for question in questions)
+    while True:
+        values = answers(questions, given)
+        try:
+            return write(values)
+        except ConfigError as error:
+            if not (asking and sys.stdin.isatty()):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            # An empty default stays: an empty answer means something there.
+            questions = [
+                replace(question, default=question.default and values[question.name])
+                for question in questions
+            ]
+
+
 def answers(questions: Sequence[Question], given: Mapping[str, Optional[str]]) -> dict[str, str]:
     """Return the value for each question: given, else asked on stderr, else the default.
 
@@ -69,6 +96,8 @@ def _answer(question: Question, given: Optional[str], asking: bool) -> str:
             question.text, default=question.default, show_default=bool(question.default), err=True
         )
     except click.Abort as error:
+        if sys.stdin.isatty():
+            raise
         option = "--" + question.name.replace("_", "-")
         raise InputError(f"{option}: expected a value, or somebody to ask for it") from error
     return answer
@@ -101,8 +130,7 @@ def write_config(
     Raises:
         InputError: The file exists, or a value has more than one line.
     """
-    if file.exists() and not force:
-        raise InputError(f"{file}: exists already", hint="--force writes it anew")
+    refuse_to_replace(file, force=force)
     text = render_template(template, values)
     _make_folder(file.absolute().parent)
     missing = [file.with_name(name) for name in beside if not file.with_name(name).exists()]
@@ -113,10 +141,17 @@ def write_config(
     try:
         check(new)
         new.replace(file)
-    except BaseException:
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(new.name, file.name), hint=error.hint) from error
+    finally:
         new.unlink(missing_ok=True)
-        raise
     return [file, *missing]
+
+
+def refuse_to_replace(file: Path, *, force: bool) -> None:
+    """Raise InputError if a file exists that is not to be replaced."""
+    if file.exists() and not force:
+        raise InputError(f"{file}: exists already", hint="--force writes it anew")
 
 
 def render_template(template: str, values: Mapping[str, str]) -> str:

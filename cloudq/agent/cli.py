@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Optional
@@ -120,19 +121,18 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 def init(*, force: bool, **given: Optional[str]) -> None:
     """Write the configuration file; asks for what is not given, unless the first four are."""
     from cloudq.agent.schedulers import open_scheduler
-    from cloudq.setup import AGENT_QUESTIONS, answers, write_config
+    from cloudq.setup import AGENT_QUESTIONS, answered, refuse_to_replace, write_config
+
+    place = agent_config_file(remembered("config_file"))
+    refuse_to_replace(place, force=force)
 
     def check(file: Path) -> None:
         open_scheduler(load_agent_config(file).scheduler, root=file.parent)
 
-    values = answers(AGENT_QUESTIONS, given)
-    for file in write_config(
-        agent_config_file(remembered("config_file")),
-        "agent-config.ini",
-        values,
-        force=force,
-        check=check,
-    ):
+    def write(values: Mapping[str, str]) -> list[Path]:
+        return write_config(place, "agent-config.ini", values, force=force, check=check)
+
+    for file in answered(AGENT_QUESTIONS, given, write):
         click.echo(f"Saved as {file}.")
 
 

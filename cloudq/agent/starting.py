@@ -42,6 +42,7 @@ from cloudq.system import System
 
 logger = logging.getLogger(__name__)
 
+_WITH_GROUPS = frozenset({"abci", "gridengine"})
 _REFUSALS = (RefusedError, InputError, ArchiveError, ConfigError, UnicodeDecodeError)
 
 
@@ -162,9 +163,14 @@ def _was_killed(status: int) -> bool:
     return status < 0 or 128 < status <= 128 + signal.SIGTERM
 
 
+def _group(place: Workplace, command: str) -> str:
+    """Return what follows `-g`, as 1.2 records it; to other schedulers `-g` is no group."""
+    words = command.split() if place.config.scheduler in _WITH_GROUPS else []
+    return words[words.index("-g") + 1] if "-g" in words[:-1] else ""
+
+
 def _record_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
-    words = command.split()
-    group = words[words.index("-g") + 1] if "-g" in words[:-1] else ""
+    group = _group(place, command)
     added = f"-g {group}" if group and active.job.kind is JobKind.META else ""
     job = replace(
         active.job,

@@ -28,7 +28,7 @@ from cloudq.client.stageout import stage_out
 from cloudq.client.submission import Submission, submit
 from cloudq.client.waits import Pace, ended_jobs, render_end
 from cloudq.config import ClientConfig, client_config_file, load_client_config
-from cloudq.errors import JobFailedError
+from cloudq.errors import InputError, JobFailedError
 from cloudq.job import ArrayRange, Condition, Job, JobState
 from cloudq.store import open_store
 
@@ -93,6 +93,10 @@ class Client:
             NoSuchJobError: A job to wait for does not exist.
             StoreError: The bucket cannot be reached, or refuses.
         """
+        _refuse_one("inputs", inputs)
+        _refuse_one("arguments", arguments)
+        if not isinstance(tasks, str):
+            raise InputError(f"tasks: expected a range such as '1-10', got {tasks!r}")
         submission = Submission(
             script=Path(script),
             submit_to=submit_to,
@@ -101,9 +105,9 @@ class Client:
             conditions={Condition.OK: tuple(map(_id_of, after_ok))},
             array_range=ArrayRange.parse(tasks) if tasks else None,
             inputs=tuple(parse_input(str(text)) for text in inputs),
-            directives=directives or {},
-            arguments=tuple(arguments),
-            variables=variables or {},
+            directives={key: str(value) for key, value in (directives or {}).items()},
+            arguments=tuple(map(str, arguments)),
+            variables={name: str(value) for name, value in (variables or {}).items()},
         )
         job = submit(self.bundles, self.config, submission, now=_now())
         return JobHandle(self, job.id)
@@ -203,6 +207,11 @@ class JobHandle:
     def cancel(self) -> None:
         """Ask for it to be cancelled. Raises JobStateError if it has ended."""
         cancel(self._client.bundles, self.id, sign_cancel(self._client.config, self.id))
+
+
+def _refuse_one(name: str, value: object) -> None:
+    if isinstance(value, (str, Path)):
+        raise InputError(f"{name}: expected a list such as [{str(value)!r}], got {value!r}")
 
 
 def _id_of(job: JobLike) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Optional
 
 import click
@@ -124,15 +125,16 @@ def _delete_all(config: ClientConfig, *, ask: bool) -> None:
 @common_options
 def init(*, force: bool, **given: Optional[str]) -> None:
     """Write the configuration file; asks for what is not given, unless URL and bucket are."""
-    from cloudq.setup import CLIENT_QUESTIONS, answers, write_config
+    from cloudq.setup import CLIENT_QUESTIONS, answered, refuse_to_replace, write_config
 
-    written = write_config(
-        config_file(),
-        "client-config.ini",
-        answers(CLIENT_QUESTIONS, given),
-        force=force,
-        check=load_client_config,
-        beside=("project.ini", "resource.ini"),
-    )
-    for file in written:
+    place = config_file()
+    refuse_to_replace(place, force=force)
+    beside = ("project.ini", "resource.ini")
+
+    def write(values: Mapping[str, str]) -> list[Path]:
+        return write_config(
+            place, "client-config.ini", values, force=force, check=load_client_config, beside=beside
+        )
+
+    for file in answered(CLIENT_QUESTIONS, given, write):
         click.echo(f"Saved as {file}.")

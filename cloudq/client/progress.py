@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Optional
 
 from cloudq.store.moved import watching
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 WORTH_A_BAR = 256 * 1024
 """Bytes from which on a transfer shows a bar."""
@@ -36,14 +40,37 @@ def transfer(text: str, size: int) -> Iterator[None]:
             yield
 
 
+class Wait:
+    """What is shown while something takes its time: nothing, if there is no terminal."""
+
+    def __init__(self, status: Optional[Status] = None) -> None:
+        self._status = status
+
+    def say(self, text: str) -> None:
+        """Change the text."""
+        if self._status:
+            from rich.text import Text
+
+            self._status.update(Text(text))
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take it from the screen while an answer is printed."""
+        if self._status:
+            self._status.stop()
+        yield
+        if self._status:
+            self._status.start()
+
+
 @contextmanager
-def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """Show that something takes its time; yields what changes the text."""
+def waiting(text: str) -> Iterator[Wait]:
+    """Show that something takes its time."""
     if not may_draw():
-        yield lambda _: None
+        yield Wait()
         return
     from rich.console import Console
     from rich.text import Text
 
     with Console(stderr=True).status(Text(text)) as status:
-        yield lambda new: status.update(Text(new))
+        yield Wait(status)

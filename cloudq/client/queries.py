@@ -8,8 +8,9 @@ from typing import Optional
 import click
 
 from cloudq.bundle import Bundles
-from cloudq.client.answering import print_json
+from cloudq.client.answering import for_each, print_json
 from cloudq.client.invocation import (
+    all_ids,
     common_options,
     find_id,
     id_options,
@@ -107,7 +108,11 @@ def systems(*, as_json: bool) -> None:
 @id_options
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option(
-    "--to", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The folder, instead of ID."
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder, instead of ID; of several jobs (-), a folder for their folders.",
 )
 @click.option("--zip", "packed", is_flag=True, help="Leave output.zip packed.")
 @common_options
@@ -119,7 +124,10 @@ def stageout(
     folder: Optional[Path],
     packed: bool,
 ) -> None:
-    """Fetch a job's outputs and logs into a folder named as the job; only some of them: 'results/*.csv'."""
+    """Fetch a job's outputs and logs into a folder named as the job; only some of them: 'results/*.csv'.
+
+    Of the jobs whose ids come on stdin, if ID is -.
+    """
     from cloudq.client.selection import Patterns
     from cloudq.client.stageout import stage_out
 
@@ -129,6 +137,14 @@ def stageout(
         raise click.UsageError("Argument --zip: not allowed with argument PATTERN")
     config = load_config()
     bundles = open_bundles(config)
-    found_id = find_id(bundles, config, one_id(job_id, id_option))
-    stage_out(bundles, found_id, folder or Path(found_id), packed=packed, patterns=Patterns(patterns))
-    click.echo(f"Saved as {folder or found_id}.")
+    text = one_id(job_id, id_option)
+
+    def act(found_id: str) -> str:
+        place = Path(found_id) if folder is None else folder / found_id if text == "-" else folder
+        stage_out(bundles, found_id, place, packed=packed, patterns=Patterns(patterns))
+        return f"Saved as {place}."
+
+    if text == "-":
+        for_each(lambda one: find_id(bundles, config, one), all_ids((text,), ()), act)
+    else:
+        click.echo(act(find_id(bundles, config, text)))

@@ -47,15 +47,22 @@ def wait(
     bundles = open_bundles(config)
     ids = [find_id(bundles, config, text) for text in all_ids(job_ids, id_options)]
     ended = []
-    with waiting(f"{len(set(ids))} jobs have not ended; Ctrl-C leaves them alone") as say:
+    with waiting(_not_ended(len(set(ids)))) as shown:
         for job in ended_jobs(bundles, ids, Pace(limit)):
             ended.append(job)
-            say(f"{len(ended)} of {len(set(ids))} jobs have ended")
+            shown.say(f"{len(ended)} of {len(set(ids))} jobs have ended")
             if not as_json:
-                click.echo(render_end(job))
+                with shown.aside():
+                    click.echo(render_end(job))
             send_notices(config.notices, job)
             if until_any:
                 break
     if as_json:
         print_json([program_members(job) for job in ended])
     click.get_current_context().exit(int(any(job.state is not JobState.DONE for job in ended)))
+
+
+def _not_ended(count: int) -> str:
+    if count == 1:
+        return "the job has not ended; Ctrl-C leaves it alone"
+    return f"{count} jobs have not ended; Ctrl-C leaves them alone"

@@ -163,7 +163,7 @@ def parse_directives(written: Sequence[DirectiveLine], source: str) -> Directive
 def _read(directives: Directives, directive: DirectiveLine) -> Directives:
     key, value = directive.key, directive.value
     if key not in _READERS:
-        raise ValueError(f"unknown directive {key!r}: {_suggestion(key)}")
+        raise ValueError(f"unknown directive {key!r}: {suggestion(key)}")
     if not value:
         raise ValueError(f"{key}: expected a value after the colon")
     if unprintable(value):
@@ -174,6 +174,7 @@ def _read(directives: Directives, directive: DirectiveLine) -> Directives:
         raise ValueError(f"{key}: {error}") from error
 
 
-def _suggestion(key: str) -> str:
+def suggestion(key: str) -> str:
+    """Say what is near an unknown key, or what there is."""
     close = difflib.get_close_matches(key.lower().replace("-", "_"), KEYS, n=1)
     return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(KEYS)}"

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from cloudq.errors import InputError
-from cloudq.metascript.directives import KEYS
+from cloudq.metascript.directives import KEYS, suggestion
 from cloudq.metascript.values import BOURNE_SHELLS, interpreter_name
 
 _DIRECTIVE = re.compile(r"[ \t]*#\$[ \t]*(?P<key>[^\s:]+)[ \t]*:")
@@ -25,7 +25,7 @@ def with_directives(text: str, values: Mapping[str, str]) -> str:
     """
     for key, value in values.items():
         if key not in KEYS:
-            raise InputError(f"-D {key}: unknown directive; expected one of {', '.join(KEYS)}")
+            raise InputError(f"-D {key}: unknown directive: {suggestion(key)}")
         if not value.isprintable() or not value.strip():
             raise InputError(f"-D {key}: expected a value in one line, got {value!r}")
     lines = text.split("\n")

@@ -155,12 +155,17 @@ def test_a_state_that_may_be_taken_back_is_not_believed_at_once(site: Site) -> N
     assert site.job(job.id).error == "node n2 failed"
 
 
-def test_the_group_that_a_job_is_charged_to_is_recorded(site: Site) -> None:
-    site.settings["projects"] = {"p1": "gaa50000"}
+@pytest.mark.parametrize(
+    ("scheduler", "recorded"), [("abci", ("gaa50000", "-g gaa50000")), ("local", ("", ""))], ids=str
+)
+def test_the_group_that_a_job_is_charged_to_is_recorded_where_g_means_one(
+    site: Site, scheduler: str, recorded: tuple[str, str]
+) -> None:
+    site.settings.update(projects={"p1": "gaa50000"}, scheduler=scheduler)
     agent, job = site.new_agent(), site.submit(META.replace(b"\necho", b"\n#$ project: p1\necho"))
     run_passes(agent)
     now = site.job(job.id)
-    assert (now.local_group, now.native_options) == ("gaa50000", "-g gaa50000")
+    assert (now.local_group, now.native_options) == recorded
 
 
 def test_the_record_of_another_job_that_had_the_same_number_ends_nothing(site: Site) -> None:

@@ -117,6 +117,29 @@ def test_a_submission_has_all_that_the_command_line_has(laptop: Laptop) -> None:
 
 
 @pytest.mark.usefixtures("laptop")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": "data"}, r"inputs: expected a list such as \['data'\], got 'data'"),
+        ({"arguments": "x"}, r"arguments: expected a list such as \['x'\], got 'x'"),
+        ({"tasks": 3}, "tasks: expected a range such as '1-10', got 3"),
+        ({"directives": {"walltme": "1h"}}, "-D walltme: unknown directive: did you mean 'walltime'?"),
+    ],
+    ids=["inputs", "arguments", "tasks", "directives"],
+)
+def test_values_of_another_type_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        Client().submit("job.sh", **options)
+
+
+@pytest.mark.usefixtures("laptop")
+def test_numbers_are_taken_for_their_digits() -> None:
+    client = Client()
+    job = client.submit("job.sh", variables={"A": 1}, directives={"cores": 2})  # type: ignore[dict-item]
+    assert "export A=1\n" in client.bundles.read(job.id, "job.sh").decode()
+
+
+@pytest.mark.usefixtures("laptop")
 def test_a_future_is_cancelled_with_its_job() -> None:
     client = Client()
     with CloudQExecutor(client, interval=SOON) as executor:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -13,10 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 import cloudq
+from cloudq.bundle import Bundles
 from cloudq.cli import EXIT_STATUSES
+from cloudq.client import waits
 from cloudq.client.cli import COMMANDS as HELP
 from cloudq.client.cli import main
-from cloudq.job import JobState, Task
+from cloudq.job import Job, JobState, Task
 from tests.client.conftest import Laptop, put_done_job, put_job
 
 COMMANDS = tuple(main.list_commands(click.Context(main)))
@@ -84,6 +87,28 @@ def test_a_folder_for_the_outputs_may_be_named(laptop: Laptop) -> None:
     laptop.bundles.write("a1", "stdout", b"text\n")
     assert laptop.answer("stageout", "a1", "--to", "out/here") == "Saved as out/here.\n"
     assert (laptop.home / "out/here/stdout").read_text() == "text\n"
+
+
+def test_the_outputs_of_jobs_named_on_stdin_have_a_folder_each(laptop: Laptop) -> None:
+    for job_id in ("a1", "b1"):
+        put_done_job(laptop.bundles, job_id)
+        laptop.bundles.write(job_id, "stdout", job_id.encode())
+    result = laptop.run("stageout", "-", "stdout", "--to", "all", stdin="a1\nzz\nb1\n", status=3)
+    assert result.stdout == "Saved as all/a1.\nSaved as all/b1.\n"
+    assert result.stderr.startswith("Error: Invalid job ID: zz\n")
+    assert (laptop.home / "all/b1/stdout").read_text() == "b1"
+    assert laptop.run("stageout", "-", stdin="a1\n").stdout == "Saved as a1.\n"
+
+
+def test_ctrl_c_ends_a_command_with_one_line_and_status_130(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Bundles, ids: Iterable[str]) -> list[Job]:
+        raise KeyboardInterrupt
+
+    put_job(laptop.bundles)
+    monkeypatch.setattr(waits, "load_all", interrupted)
+    assert laptop.error(130, "wait", "a1") == "\nInterrupted.\n"
 
 
 def test_several_jobs_are_cancelled_one_that_fails_does_not_stop_the_others(laptop: Laptop) -> None:

@@ -6,17 +6,26 @@ import inspect
 import io
 import re
 import stat
+from collections.abc import Mapping
 from configparser import ConfigParser
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import click
 import pytest
 
 from cloudq import config
 from cloudq.config import load_agent_config, load_client_config
 from cloudq.errors import ConfigError, InputError
-from cloudq.setup import AGENT_QUESTIONS, CLIENT_QUESTIONS, answers, render_template, write_config
+from cloudq.setup import (
+    AGENT_QUESTIONS,
+    CLIENT_QUESTIONS,
+    answered,
+    answers,
+    render_template,
+    write_config,
+)
 from cloudq.store import StoreAddress
 from tests.client.conftest import Laptop
 
@@ -66,6 +75,39 @@ def test_with_nobody_to_ask_it_is_an_error(
     with pytest.raises(InputError, match="^--bucket: expected a value, or somebody to ask for it$"):
         answers(CLIENT_QUESTIONS, {"endpoint_url": ""})
     assert capsys.readouterr().out.strip() == ""
+
+
+class _Keyboard(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_whose_answers_cannot_be_used_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.stdin", _Keyboard("me\nno-url\nb1\n\n\n" + "\nhttps://x\n\n\n\n"))
+
+    def write(values: Mapping[str, str]) -> Mapping[str, str]:
+        file = tmp_path / "config.ini"
+        beside = ("project.ini", "resource.ini")
+        write_config(file, "client-config.ini", values, force=True, check=load_client_config, beside=beside)
+        return values
+
+    values = answered(CLIENT_QUESTIONS, {}, write)
+    assert (values["name"], values["endpoint_url"], values["bucket"]) == ("me", "https://x", "b1")
+    told = capsys.readouterr()
+    assert "config.ini: [default] cloudq_endpoint_url: expected https://" in told.err
+    assert "Bucket [b1]" in told.err
+
+
+def test_a_person_may_leave_a_question_by_ctrl_d_or_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", _Keyboard(""))
+    with pytest.raises(click.Abort):
+        answers(CLIENT_QUESTIONS, {})
+
+
+def test_nothing_is_asked_for_a_file_that_is_not_to_be_replaced(laptop: Laptop) -> None:
+    assert "exists already" in laptop.error(2, "init")
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(laptop: Laptop) -> None:
@@ -168,7 +210,7 @@ def test_a_check_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         raise ConfigError(f"{new.name}: refused")
 
     values = answers(CLIENT_QUESTIONS, {"endpoint_url": "", "bucket": "b"})
-    with pytest.raises(ConfigError, match=r"^config\.ini\.new: refused$"):
+    with pytest.raises(ConfigError, match=r"^config\.ini: refused$"):
         write_config(file, "client-config.ini", values, force=True, check=check)
     assert [path.name for path in tmp_path.iterdir()] == ["config.ini"]
     assert file.read_text() == "old"

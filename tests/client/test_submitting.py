@@ -53,7 +53,7 @@ def test_directives_of_the_command_line_win(laptop: Laptop) -> None:
     ("argv", "message"),
     [
         (["-D", "walltime"], "-D walltime: expected KEY=VALUE such as walltime=2:00:00"),
-        (["-D", "waltime=1"], "-D waltime: unknown directive; expected one of run_on, "),
+        (["-D", "waltime=1"], "-D waltime: unknown directive: did you mean 'walltime'?"),
         (["-D", "walltime=soon"], "job.sh:"),
         (["-D", "cores=1", "--submit-to", "x"], "-D: expected a meta script"),
         (["-e", "1A=x"], "-e 1A: expected a name of letters, digits and '_'"),

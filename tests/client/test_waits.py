@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 
 from cloudq.bundle import Bundles
 from cloudq.client.durations import parse_duration, render_duration
+from cloudq.client.progress import waiting
 from cloudq.client.waits import Pace, ended_jobs, exit_status_of
 from cloudq.errors import NoSuchJobError, StoreUnreachableError, TimeLimitError
 from cloudq.job import Job, JobKind, JobState
@@ -122,6 +124,33 @@ def test_wait_tells_how_jobs_ended_and_fails_if_one_failed(laptop: Laptop) -> No
         "Job (b1) job.sh: ERROR: exit 7",
     ]
     assert [job["uuid"] for job in laptop.json("wait", "a1", "--json")] == ["a1"]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_shown_while_waiting_is_gone_when_an_answer_is_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with waiting("the job has not ended") as shown:
+        shown.say("1 of 2 jobs have ended")
+        with shown.aside():
+            before = terminal.getvalue()
+    assert "1 of 2 jobs have ended" in before
+    assert before.endswith("\x1b[1A\x1b[2K")
+
+
+def test_without_a_terminal_nothing_is_shown_while_waiting(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting("the job has not ended") as shown:
+        shown.say("still")
+        with shown.aside():
+            pass
+    assert capsys.readouterr().err == ""
 
 
 def test_wait_for_any_returns_with_the_first(laptop: Laptop) -> None:
