@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Optional
 
@@ -17,6 +18,7 @@ from cloudq.store import Blob, Entry, StoreAddress
 from cloudq.store.files import appearing
 
 _KEYS_PER_DELETE = 1000
+_AFTER_SLASH = chr(ord("/") + 1)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class _Object:
 
 
 class MemoryStore:
-    """Objects in a dictionary.
+    """Objects in a dictionary, and its keys in order, so that a listing costs what it returns.
 
     Args:
         page_size: How many names one LIST request returns.
@@ -40,6 +42,7 @@ class MemoryStore:
         self.requests: Counter[str] = Counter()
         self._page_size = page_size
         self._objects: dict[str, _Object] = {}
+        self._keys: list[str] = []
         self._lock = threading.Lock()
 
     @classmethod
@@ -80,19 +83,18 @@ class MemoryStore:
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         with self._lock:
-            keys = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
-        # S3 counts folders and objects of a page alike.
-        names = sorted({name.partition("/")[0] + "/" * ("/" in name) for name in keys})
-        self._count("LIST", max(1, -(-len(names) // self._page_size)))
+            names = tuple(self._names_below(prefix))
+            # S3 counts folders and objects of a page alike.
+            self.requests["LIST"] += max(1, -(-len(names) // self._page_size))
         return (name[:-1] for name in names if name.endswith("/"))
 
     def delete(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
         while batch := tuple(islice(remaining, _KEYS_PER_DELETE)):
-            self._count("DELETE")
             with self._lock:
+                self.requests["DELETE"] += 1
                 for key in batch:
-                    self._objects.pop(key, None)
+                    self._drop(key)
 
     def upload(self, path: Path, key: str) -> Entry:
         self.write(key, path.read_bytes())
@@ -110,10 +112,6 @@ class MemoryStore:
         with appearing(path) as file:
             file.write(data)
 
-    def _count(self, verb: str, times: int = 1) -> None:
-        with self._lock:
-            self.requests[verb] += times
-
     def _get(self, verb: str, key: str) -> _Object:
         with self._lock:
             self.requests[verb] += 1
@@ -125,8 +123,14 @@ class MemoryStore:
     def _put(self, key: str, data: bytes) -> str:
         self.requests["PUT"] += 1
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if key not in self._objects:
+            insort(self._keys, key)
         self._objects[key] = _Object(bytes(data), etag, datetime.now(timezone.utc))
         return etag
+
+    def _drop(self, key: str) -> None:
+        if self._objects.pop(key, None):
+            del self._keys[bisect_left(self._keys, key)]
 
     def _write_if(self, key: str, data: bytes, expected: Optional[str]) -> str:
         with self._lock:
@@ -141,8 +145,18 @@ class MemoryStore:
     def _page(self, prefix: str, after: str) -> tuple[Entry, ...]:
         with self._lock:
             self.requests["LIST"] += 1
-            keys = sorted(key for key in self._objects if key.startswith(prefix) and key > after)
-            return tuple(_entry(key, self._objects[key]) for key in keys[: self._page_size])
+            start = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
+            page = self._keys[start : start + self._page_size]
+            keys = takewhile(lambda key: key.startswith(prefix), page)
+            return tuple(_entry(key, self._objects[key]) for key in keys)
+
+    def _names_below(self, prefix: str) -> Iterator[str]:
+        """The names that follow a prefix, up to their first slash."""
+        at = bisect_left(self._keys, prefix)
+        while at < len(self._keys) and self._keys[at].startswith(prefix):
+            name, slash, _ = self._keys[at][len(prefix) :].partition("/")
+            yield name + slash
+            at = bisect_left(self._keys, prefix + name + _AFTER_SLASH, at) if slash else at + 1
 
 
 def _entry(key: str, found: _Object) -> Entry:
