@@ -206,6 +206,7 @@ def fork(function: Callable[[], None], *, log: Path) -> Started:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # programs inherit what `nohup` ignores
         _replace_files(log)
         function()
         status = 0

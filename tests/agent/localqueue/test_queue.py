@@ -53,6 +53,15 @@ def test_a_job_that_a_signal_ends_has_failed_by_that_signal(cluster: LocalCluste
     assert (status.state, status.exit_code, status.signal) == (NativeState.FAILED, None, 11)
 
 
+def test_a_job_obeys_the_signal_that_nohup_made_its_agent_ignore(
+    cluster: LocalCluster, request: pytest.FixtureRequest
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
+    status = cluster.ended(cluster.submit("kill -HUP $$; exit 0"))
+    assert (status.state, status.signal) == (NativeState.FAILED, signal.SIGHUP)
+
+
 def test_a_job_without_an_interpreter_line_is_a_shell_script(cluster: LocalCluster) -> None:
     cluster.ended(cluster.submit("echo hello\n"))
     assert cluster.text("stdout") == "hello\n"
