@@ -76,6 +76,11 @@ class Folders:
         remove_tree(self.work_dir(job_id))
         remove_tree(self.spool(job_id))
 
+    def remove_unused(self, job_id: str) -> None:
+        """Remove the spool folder of a job that was not claimed after all: there is nothing in it."""
+        with contextlib.suppress(OSError):
+            self.spool(job_id).rmdir()
+
     def observed(self, job_id: str) -> Path:
         """The file that keeps since when tasks are missing, for an agent that is started for each pass."""
         return self.spool(job_id) / "observed.json"

@@ -21,6 +21,7 @@ from cloudq.errors import (
     NoSuchJobError,
     NotFoundError,
     RefusedError,
+    StoreError,
 )
 from cloudq.job import Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, parse_meta_script, peek_run_on
@@ -148,7 +149,11 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     if spool.exists():
         let_go(place, candidate.job)  # The job was ours before, and was requeued.
     spool.mkdir(mode=0o700, exist_ok=True)
-    place.bundles.mark_active(system, job_id)
+    try:
+        place.bundles.mark_active(system, job_id)
+    except StoreError:
+        place.folders.remove_unused(job_id)
+        raise
     try:
         # The folder is recorded with the claim: an agent of the same name elsewhere must not follow it.
         work_dir = str(place.folders.work_dir(job_id))
@@ -158,7 +163,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     except (ConflictError, NotFoundError):
         logger.info("job %s: taken by another agent", job_id)
         place.bundles.unmark_active(system, job_id)
-        spool.rmdir()
+        place.folders.remove_unused(job_id)
         return None
     remember_claim(place, record.job)
     logger.info("job %s: claimed (%r)", job_id, candidate.job.name)

@@ -200,6 +200,7 @@ class Agent:
         elif not self._is_ours(record):
             # The claim was not made, or was lost. If the job is free, it is announced once more.
             self.place.bundles.unmark_active(self.place.config.name, job.id)
+            self.place.folders.remove_unused(job.id)
             if not job.run_system and not job.state.final:
                 self.place.bundles.notify(job)
         elif not trust.is_known(self.place, job) or job.work_dir not in (
@@ -231,7 +232,9 @@ class Agent:
             record = trust.checked(self.place, record)
             if is_taken_away(self.place, record.job):
                 self._add_taken_away(record.job)
-            elif record.job.state.final and self._is_ours(record):
+            elif not self._is_ours(record):
+                self.place.folders.remove_unused(job_id)
+            elif record.job.state.final:
                 logger.info("job %s: removing the folder it left behind", job_id)
                 self._remove_folders(job_id)
 
