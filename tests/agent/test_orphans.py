@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import Bundles
 from cloudq.client.deletion import delete_job
+from cloudq.errors import StoreRefusedError
 from cloudq.job import JobState
 from cloudq.store.memory import MemoryStore
 from tests.agent.conftest import Site, run_passes
@@ -100,4 +103,53 @@ def test_a_job_deleted_while_no_agent_ran_is_ended_at_the_next_start(tmp_path: P
         each.crew.stop()
     assert site.cluster.jobs["1"][None].state is NativeState.CANCELLED
     assert site.keys() == []
+    assert list(site.folders.job_ids()) == []
+
+
+class FailingStore(MemoryStore):
+    """A store that refuses to write below a prefix, while it has one."""
+
+    refused = ""
+
+    def write(self, key: str, data: bytes) -> str:
+        self._check(key)
+        return super().write(key, data)
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        self._check(key)
+        return super().replace(key, data, etag=etag)
+
+    def _check(self, key: str) -> None:
+        if self.refused and key.startswith(self.refused):
+            raise StoreRefusedError(f"cannot write {key!r}")
+
+
+@pytest.mark.parametrize("refused", ["agent/.active/", ""], ids=["marker", "manifest"])
+@pytest.mark.parametrize("restart", [False, True], ids=["it goes on", "it is started anew"])
+def test_a_claim_that_came_to_nothing_leaves_no_folder(tmp_path: Path, refused: str, restart: bool) -> None:
+    """The job is cancelled before the store takes writes again; so nobody claims it any more."""
+    store = FailingStore()
+    site = Site(tmp_path, store)
+    job, agent = site.submit(), site.new_agent()
+    store.refused = refused or f"{job.id}/"
+    run_passes(agent)
+    store.refused = ""
+    record = site.bundles.load(job.id)
+    site.bundles.save(record, replace(record.job, state=JobState.DELETED))
+    agent = site.new_agent() if restart else agent
+    for _ in range(3):
+        site.clock.move(minutes=11)
+        run_passes(agent)
+    assert site.keys("agent/") == []
+    assert list(site.folders.job_ids()) == []
+
+
+def test_an_agent_killed_before_its_claim_leaves_no_folder(tmp_path: Path) -> None:
+    site = Site(tmp_path, MemoryStore())
+    job = site.submit()
+    site.folders.prepare()
+    site.folders.spool(job.id).mkdir()
+    record = site.bundles.load(job.id)
+    site.bundles.save(record, replace(record.job, state=JobState.DELETED))
+    site.new_agent()
     assert list(site.folders.job_ids()) == []
