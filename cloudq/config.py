@@ -198,7 +198,7 @@ def load_agent_config(file: Path) -> AgentConfig:
     name = ini.text("default", "name")
     if not is_job_id(name) or name.upper() == ANY:
         raise ini.fault("default", "name", "letters, digits, '.', '_' and '-', and not ANY")
-    directory = Path(ini.text("agent", "cloudq_directory", "~/.cloudq")).expanduser().absolute()
+    directory = ini.path("agent", "cloudq_directory", "~/.cloudq").absolute()
     policy, allowed_signers = read_policy(ini), ini.file_beside("agent", "allowed_signers")
     if policy.principals is not None and allowed_signers is None:
         raise ini.fault("policy", "principals", "a file allowed_signers in [agent], too")
@@ -245,7 +245,9 @@ def _config_file(given: Optional[Path], side: str) -> Path:
     if given is not None:
         return given
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cloudq" / side / "config.ini"
+    if named:
+        return Path(os.path.expanduser(named))  # noqa: PTH111 - an unknown user stays as it is
+    return Path.home() / ".cloudq" / side / "config.ini"
 
 
 def _address(ini: Ini) -> StoreAddress:

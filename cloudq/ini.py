@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from configparser import ConfigParser, InterpolationError
 from configparser import Error as IniError
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq.errors import ConfigError
+
+_WHOLE = re.compile(r"[0-9]{1,9}\Z")
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Ini:
     def whole(self, section: str, key: str, default: int, *, minimum: int) -> int:
         """Return a whole number. Raises ConfigError."""
         value = self.text(section, key, str(default))
-        if not (value.isascii() and value.isdigit() and minimum <= int(value) < 10**9):
+        if not (_WHOLE.match(value) and minimum <= int(value)):
             raise self.fault(section, key, f"a whole number of at least {minimum}")
         return int(value)
 
@@ -116,16 +119,35 @@ class Ini:
         return timedelta(seconds=self.whole(section, key, default, minimum=minimum))
 
     def beside(self, section: str, key: str) -> Optional[Path]:
-        """Return the path of a file named relative to this one; None if the key is missing or empty."""
+        """Return the path of a file named relative to this one; None if the key is missing or empty.
+
+        Raises:
+            ConfigError: It begins with `~` and a user that is not known.
+        """
         name = (self._get(section, key) or "").strip()
-        return self.file.absolute().parent / Path(name).expanduser() if name else None
+        return self.file.absolute().parent / self.path(section, key, name) if name else None
+
+    def path(self, section: str, key: str, default: str) -> Path:
+        """Return a path, with `~` replaced. Raises ConfigError."""
+        name = self.text(section, key, default)
+        try:
+            return Path(name).expanduser()
+        except RuntimeError as error:
+            raise self.fault(section, key, "a path; `~NAME` is no user here") from error
 
     def file_beside(self, section: str, key: str) -> Optional[Path]:
         """Do the same with a file that must exist. Raises ConfigError."""
         path = self.beside(section, key)
-        if path is not None and not path.exists():
+        if path is not None and not _exists(path):
             raise self.fault(section, key, f"a file that exists ({path} does not)")
         return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # such as a name that is too long, or has a NUL
+        return False
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ ID_DIGITS = 12
 
 MAX_TASKS = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_LIMIT = re.compile(r"[0-9]{1,10}\Z")
 _SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?\Z")
 RESERVED_FIRST_PARTS = frozenset({"agent"})
 
@@ -101,11 +102,11 @@ class ArrayRange:
             InputError: It has another form, counts down, has step or limit 0, or too many tasks.
         """
         spans_text, percent, limit_text = text.strip().partition("%")
-        if percent and not (limit_text.isascii() and limit_text.isdigit() and int(limit_text) > 0):
-            raise InputError(f"array range {text!r}: expected a whole number above 0 after '%'")
+        if percent and not (_LIMIT.match(limit_text) and int(limit_text) > 0):
+            raise InputError(f"array range {text!r:.200}: expected a whole number above 0 after '%'")
         spans = tuple(_parse_span(part.strip(), text) for part in spans_text.split(","))
         if sum(len(range(first, last + 1, step)) for first, last, step in spans) > MAX_TASKS:
-            raise InputError(f"array range {text!r}: more than {MAX_TASKS} tasks")
+            raise InputError(f"array range {text!r:.200}: more than {MAX_TASKS} tasks")
         return cls(spans, int(limit_text) if percent else None)
 
     def only(self, task_ids: Iterable[int]) -> ArrayRange:
@@ -127,12 +128,13 @@ class ArrayRange:
 def _parse_span(part: str, text: str) -> tuple[int, int, int]:
     match = _SPAN.match(part)
     if not match or not part.isascii():
-        raise InputError(f"array range {text!r}: expected FIRST-LAST:STEP such as 1-10:2, got {part!r}")
+        expected = "expected FIRST-LAST:STEP such as 1-10:2"
+        raise InputError(f"array range {text!r:.200}: {expected}, got {part!r:.60}")
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     step = 1 if match[3] is None else int(match[3])
     if step == 0 or last < first:
-        raise InputError(f"array range {text!r}: expected FIRST <= LAST and STEP > 0, got {part!r}")
+        raise InputError(f"array range {text!r:.200}: expected FIRST <= LAST and STEP > 0, got {part!r}")
     return first, last, step
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Optional
 
 from cloudq.errors import InputError, ManifestError
-from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
+from cloudq.job import MAX_TASKS, ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
 
 MAX_BYTES = 4 * 1024 * 1024
+MAX_HOLD_IDS = 10_000
+"""Each is read again and again while a job waits."""
 Fail = Callable[[str, str], ManifestError]
 _UNSET = "-"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?\Z")
@@ -266,6 +268,8 @@ def _parse_ids(members: Mapping[str, Any], member: str, fail: Fail) -> tuple[str
     value = members.get(member, "")
     if not isinstance(value, str):
         raise fail(member, "job ids separated by commas")
+    if value.count(",") >= MAX_HOLD_IDS:
+        raise fail(member, f"at most {MAX_HOLD_IDS} job ids, got {value.count(',') + 1}")
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
@@ -310,16 +314,27 @@ def _render_task_errors(tasks: Mapping[int, Task]) -> str:
 def _parse_tasks(members: Mapping[str, Any], fail: Fail) -> dict[int, Task]:
     tasks: dict[int, Task] = {}
     try:
-        for part in members.get("task_states", "").split():
-            ids, _, state = part.partition(":")
+        states = [part.partition(":") for part in members.get("task_states", "").split()]
+        for task_ids, (_, _, state) in zip(_task_ids(ids for ids, _, _ in states), states):
             final_code = 0 if state == JobState.DONE.value else None
-            for task_id in ArrayRange.parse(ids).task_ids():
-                tasks[task_id] = Task(JobState(state), exit_code=final_code)
-        for ids, code, error in json.loads(members.get("task_errors", "") or "[]"):
+            tasks.update(dict.fromkeys(task_ids, Task(JobState(state), exit_code=final_code)))
+        errors = json.loads(members.get("task_errors", "") or "[]")
+        for task_ids, (_, code, error) in zip(_task_ids(ids for ids, _, _ in errors), errors):
             if not (isinstance(error, str) and (code is None or type(code) is int)):
                 raise ValueError(error)
-            for task_id in ArrayRange.parse(ids).task_ids():
+            for task_id in task_ids:
                 tasks[task_id] = replace(tasks[task_id], error=error, exit_code=code)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, InputError) as error:
         raise fail("task_states", "tasks and states such as 1-3:DONE 4:ERROR") from error
     return dict(sorted(tasks.items()))
+
+
+def _task_ids(lists: Iterable[str]) -> Iterator[tuple[int, ...]]:
+    """Read lists of tasks; as each task is in one of them, all have no more than one array job may have."""
+    room = MAX_TASKS
+    for text in lists:
+        task_ids = ArrayRange.parse(text).task_ids()
+        room -= len(task_ids)
+        if room < 0:
+            raise ValueError(f"more than {MAX_TASKS} tasks")
+        yield task_ids

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from cloudq.errors import ManifestError
+
+_KINDS = {"str": str, "int": int, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,22 @@ def parse_presence(data: bytes, source: str) -> Presence:
     try:
         members: dict[str, Any] = json.loads(data)
         known = {f.name: members[f.name] for f in fields(Presence) if f.name in members}
-        known["heartbeat"] = datetime.fromisoformat(known["heartbeat"])
+        known["heartbeat"] = datetime.fromisoformat(known["heartbeat"]).astimezone(timezone.utc)
         known["interval"] = timedelta(seconds=known["interval"])
-        for name in ("projects", "resources"):
-            known[name] = {str(key): str(value) for key, value in dict(known.get(name, {})).items()}
-        return Presence(**known)
+        for name, kind in (("projects", str), ("resources", str), ("counts", int), ("refusals", str)):
+            known[name] = {str(key): kind(value) for key, value in dict(known.get(name, {})).items()}
+        presence = Presence(**known)
+        _check(presence)
+        return presence
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestError(f"{source}: not an agent's presence: {error}") from error
+
+
+def _check(presence: Presence) -> None:
+    """Refuse values of wrong types, and an interval that is none. Raises TypeError, ValueError."""
+    for member in fields(presence):
+        kind = _KINDS.get(str(member.type))
+        if kind and type(getattr(presence, member.name)) is not kind:
+            raise TypeError(f"{member.name}: expected {member.type}")
+    if not timedelta(0) <= presence.interval < timedelta(days=10_000):
+        raise ValueError("interval: expected a number of seconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Callable, Optional, Protocol
 
-from cloudq.errors import CommandError, CommandTimeoutError
+from cloudq.errors import CommandError, CommandTimeoutError, InputError
 
 DEFAULT_TIMEOUT = timedelta(minutes=1)
 NOT_STARTED = 127
@@ -88,6 +89,7 @@ def run(
     Raises:
         CommandTimeoutError: It did not end in time. It may have taken effect all the same.
         CommandError: It could not be started (status 127), or ended with another status than 0.
+        InputError: An argument has a NUL or what no encoding has, or all are longer than the system allows.
     """
     seconds = timeout.total_seconds()
     try:
@@ -107,7 +109,11 @@ def run(
             except subprocess.TimeoutExpired:
                 _kill_session(process)
                 raise CommandTimeoutError(argv, seconds) from None
+    except ValueError as error:
+        raise InputError(f"{argv[0]}: an argument that no command can be given: {error}") from error
     except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise InputError(f"{argv[0]}: its arguments are too long for this system") from error
         raise CommandError(argv, NOT_STARTED, "", f"{argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         raise CommandError(argv, process.returncode, stdout, stderr)

@@ -22,6 +22,8 @@ from cloudq.store.files import appearing
 
 logger = logging.getLogger(__name__)
 
+MAX_ERROR = 4000
+"""Characters of why a job did not end well: what it quotes may be as long as an enemy likes."""
 MAX_NOTE = 500
 """Characters of what is said about files that are not in output.zip."""
 
@@ -105,7 +107,7 @@ def _write_final(place: Workplace, active: ActiveJob, outcome: Task, output_size
     job = replace(
         active.job,
         state=outcome.state,
-        error=outcome.error,
+        error=outcome.error[:MAX_ERROR],
         exit_code=outcome.exit_code,
         output_size=output_size,
         stage_out_finished=now,

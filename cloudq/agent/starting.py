@@ -302,7 +302,9 @@ def _split_options(job: Job) -> tuple[str, ...]:
 
 def _write_script(path: Path, content: bytes) -> None:
     """Write a script that its owner may run; an input of the same name is never followed or kept."""
-    if path.is_symlink() or path.is_file():
+    if path.is_dir() and not path.is_symlink():
+        raise ArchiveError(f"{INPUT}: has a folder {path.name!r}, which is the name of the script")
+    if os.path.lexists(path):
         path.unlink()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
         file.write(content)

@@ -7,8 +7,7 @@ whatever the directory has. Layout: APPNOTE 6.3.10, sections 4.3.12 to 4.3.16.
 from __future__ import annotations
 
 import struct
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from cloudq.errors import ArchiveError
 
@@ -16,40 +15,49 @@ _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _HEADER = struct.Struct("<4s24x3H12x")
+_END_SIGNATURE = b"PK\x05\x06"
 _LONGEST_COMMENT = 65535
+_MOST_OF_EACH = 512
+"""Bytes that the directory may have for each member, on average: zipfile holds it in memory as a whole."""
 
 
-def check_count(archive: Path, most: int) -> None:
+def check_count(file: IO[bytes], most: int) -> None:
     """Refuse an archive with more members than that; any other fault is left for zipfile to tell.
 
     Raises:
-        ArchiveError: It has more.
+        ArchiveError: It has more, or more is told of them than can be kept.
     """
-    with archive.open("rb") as file:
-        start, end = _directory(file)
-        file.seek(start)
-        for _ in range(most):
-            header = file.read(_HEADER.size)
-            if file.tell() > end or len(header) < _HEADER.size:
-                return
-            signature, *lengths = _HEADER.unpack(header)
-            if signature != b"PK\x01\x02":
-                return
-            file.seek(sum(lengths), 1)
-        if file.tell() < end:
-            raise ArchiveError(f"the archive has more than {most} members, the most that are unpacked")
+    start, end = _directory(file)
+    if end - start <= most * _HEADER.size:
+        return
+    if end - start > most * _MOST_OF_EACH + _LONGEST_COMMENT:
+        raise ArchiveError(f"the archive has a directory of {end - start} bytes, too many for {most} members")
+    file.seek(start)
+    # At once, as zipfile reads it, too: of a file in the bucket it stays in memory for that.
+    directory, place = file.read(end - start), 0
+    for _ in range(most):
+        if len(directory) < place + _HEADER.size:
+            return
+        signature, *lengths = _HEADER.unpack_from(directory, place)
+        if signature != b"PK\x01\x02":
+            return
+        place += _HEADER.size + sum(lengths)
+    if place < len(directory):
+        raise ArchiveError(f"the archive has more than {most} members, the most that are unpacked")
 
 
-def _directory(file: BinaryIO) -> tuple[int, int]:
+def _directory(file: IO[bytes]) -> tuple[int, int]:
     """Return where the directory begins and ends; it ends where the record of the end begins."""
     size = file.seek(0, 2)
-    tail_start = max(0, size - _END.size - _LONGEST_COMMENT)
+    tail_start = max(0, size - _END.size)
     file.seek(tail_start)
-    tail = file.read()
+    tail, place = file.read(), 0
     # As zipfile looks for it: a record without a comment first.
-    place = len(tail) - _END.size
-    if place < 0 or tail[place : place + 4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
-        place = tail.rfind(b"PK\x05\x06")
+    if not (tail.startswith(_END_SIGNATURE) and tail.endswith(b"\0\0")):
+        tail_start = max(0, tail_start - _LONGEST_COMMENT)
+        file.seek(tail_start)
+        tail = file.read()
+        place = tail.rfind(_END_SIGNATURE)
     if place < 0 or len(tail) < place + _END.size:
         return 0, 0
     length, end = int(_END.unpack_from(tail, place)[5]), tail_start + place

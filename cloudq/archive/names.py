@@ -22,6 +22,8 @@ RAW_NAME = 0x5143
 
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_MOST_SHOWN = 200
+_LONGEST = 4096
 _NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 
 
@@ -29,20 +31,22 @@ def check_name(name: str) -> None:
     """Refuse a name that does not stay inside the folder it is relative to.
 
     Raises:
-        ArchiveError: It is absolute, has a part `..`, `.` or nothing, or a NUL.
+        ArchiveError: It is absolute, has a part `..`, `.` or nothing, or a NUL, or is longer than any path.
     """
+    if len(name) > _LONGEST:
+        raise ArchiveError(f"{shown(name)}: has {len(name)} characters, at most {_LONGEST} are unpacked")
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise ArchiveError(f"{shown(name)}: expected a name that stays inside the folder")
 
 
 def shown(name: str) -> str:
-    """Write a name for a message: one line, whatever is in it."""
-    return _ODD.sub(lambda match: _percent(match[0]), name)
+    """Write a name for a message: one line, whatever is in it, and no long one."""
+    return _plain(name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…")
 
 
 def stored_name(name: str) -> tuple[str, bytes]:
     """Return the name that goes into the archive, and the extra field that keeps the true one, if needed."""
-    stored = shown(name)
+    stored = _plain(name)
     if _DRIVE.match(stored):
         stored = stored.replace(":", "%3A", 1)
     return stored, b"" if stored == name else raw_name_field(name)
@@ -94,6 +98,10 @@ def _can_hold(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return sys.platform != "darwin"
     return True
+
+
+def _plain(name: str) -> str:
+    return _ODD.sub(lambda match: _percent(match[0]), name)
 
 
 def _percent(text: str) -> str:

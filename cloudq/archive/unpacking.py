@@ -13,11 +13,11 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional, Union
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from cloudq.archive.directory import check_count
 from cloudq.archive.names import extra_fields, member_name, shown
@@ -34,6 +34,17 @@ _KINDS = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 Archive = Union[Path, IO[bytes]]
 """A file, or one that is open and can be sought in; `name` names it in messages."""
 
+# What zipfile raises; NotImplementedError for strong encryption, OverflowError for offsets that no file has.
+_DAMAGES = (
+    BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    struct.error,
+    ValueError,
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +56,7 @@ class _Member:
 
     @property
     def is_folder(self) -> bool:
-        return self.info.is_dir() or stat.S_ISDIR(self.mode)
+        return self.info.orig_filename.endswith("/") or stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
@@ -58,7 +69,7 @@ def list_members(archive: Archive, *, max_members: int = MAX_MEMBERS) -> dict[st
     Raises:
         ArchiveError: As by `unpack`.
     """
-    with _opened(archive) as zip_file:
+    with _opened(archive, max_members) as zip_file:
         members = _checked(zip_file.infolist(), max_members)
     return {member.name: member.info.compress_size for member in members if not member.is_folder}
 
@@ -92,10 +103,9 @@ def unpack(
             rule this is found before anything is written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if isinstance(archive, Path):
-        check_count(archive, max_members)
-    with _opened(archive) as zip_file:
+    with _opened(archive, max_members) as zip_file:
         members = _checked(zip_file.infolist(), max_members)
+        _check_lengths(members, folder)
         members = [member for member in members if wanted(member.name)]
         _check_sizes(members, zip_file.start_dir, folder, max_bytes)
         for member in members:
@@ -124,14 +134,18 @@ def make_place(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _opened(archive: Archive) -> Iterator[ZipFile]:
+def _opened(archive: Archive, max_members: int) -> Iterator[ZipFile]:
     name = Path(archive.name).name
     try:
-        with ZipFile(archive) as zip_file:
-            yield zip_file
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError) as error:
+        with ExitStack() as stack:
+            file = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
+            check_count(file, max_members)
+            yield stack.enter_context(ZipFile(file))
+    except _DAMAGES as error:
         raise ArchiveError(f"{name}: damaged, or of a kind that is not known: {error}") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ArchiveError(f"{name}: a name in it is too long for this file system") from error
         # zipfile seeks to wherever a damaged archive says; faults of files that are written name the file.
         if error.errno != errno.EINVAL or error.filename is not None:
             raise
@@ -151,6 +165,9 @@ def _checked(infos: list[ZipInfo], max_members: int) -> list[_Member]:
             raise ArchiveError(f"{shown(member.name)}: neither file, folder nor link")
         if member.info.flag_bits & 1:
             raise ArchiveError(f"{shown(member.name)}: is encrypted")
+        # What other ways of packing unpack to cannot be limited before it is in memory.
+        if member.info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise ArchiveError(f"{shown(member.name)}: packed in another way than deflated or stored")
         if member.is_link and member.info.file_size > _MAX_LINK:
             raise ArchiveError(f"{shown(member.name)}: too long for a link")
     _check_parents(members)
@@ -165,6 +182,18 @@ def _check_parents(members: Iterable[_Member]) -> None:
             if above in not_folders:
                 raise ArchiveError(f"{shown(member.name)}: {shown(above)} in the archive is not a folder")
             above = above.rpartition("/")[0]
+
+
+def _check_lengths(members: Iterable[_Member], folder: Path) -> None:
+    """Refuse names that the file system does not take; Windows tells only by an error."""
+    if sys.platform == "win32":
+        return
+    longest, path = os.pathconf(folder, "PC_NAME_MAX"), os.pathconf(folder, "PC_PATH_MAX")
+    room = path - len(os.fsencode(folder.absolute())) - 2
+    for member in members:
+        raw = os.fsencode(member.name)
+        if len(raw) > room or max(map(len, raw.split(b"/"))) > longest:
+            raise ArchiveError(f"{shown(member.name)}: too long a name for this file system")
 
 
 def _check_sizes(members: Iterable[_Member], room: int, folder: Path, max_bytes: Optional[int]) -> None:
@@ -207,7 +236,9 @@ def _unpack_member(zip_file: ZipFile, member: _Member, folder: Path) -> None:
 
 
 def _link_target(zip_file: ZipFile, member: _Member) -> str:
-    target = zip_file.read(member.info)
+    # Not `ZipFile.read`, which unpacks all there is before it cuts that to the size which is told.
+    with zip_file.open(member.info) as source:
+        target = source.read(_MAX_LINK + 1)
     if not target or b"\0" in target:
         raise ArchiveError(f"{shown(member.name)}: a link to nothing")
     return os.fsdecode(target)

@@ -33,7 +33,7 @@ def parse_input(text: str) -> Input:
     path_text, colon, name = text[len(drive) :].rpartition(":")
     if not colon or os.path.lexists(text):
         path_text, name = text[len(drive) :], ""
-    path = Path(drive + path_text).expanduser()
+    path = Path(os.path.expanduser(drive + path_text))  # noqa: PTH111 - an unknown user stays as it is
     if not (path.is_file() or path.is_dir()) or not drive + path_text:
         raise InputError(f"--input {text}: no such file or folder: {path}")
     if not name or name.endswith("/"):

@@ -26,6 +26,7 @@ from cloudq.metascript.values import (
 )
 from cloudq.system import ANY
 
+_MOST_IMAGES = 100
 _NUMBERED = re.compile(r"(CONTAINER_)?IMG([0-9]+)\Z")
 
 
@@ -109,6 +110,8 @@ def _with_named_image(directives: Directives, text: str) -> Directives:
 
 
 def _with_image(directives: Directives, image: Image) -> Directives:
+    if len(directives.images) >= _MOST_IMAGES:
+        raise ValueError(f"expected at most {_MOST_IMAGES} images")
     taken = {name for other in directives.images for name in other.variables}
     for name in image.variables:
         if name in taken:

@@ -12,6 +12,7 @@ from cloudq.metascript.directives import KEYS, DirectiveLine, Directives, parse_
 from cloudq.metascript.values import check_interpreter
 
 _BLANKS = " \t"
+_LONGEST = 32_768
 _DIRECTIVE = re.compile(r"[ \t]*#\$[ \t]*(?P<text>.*)\Z", re.DOTALL)
 _KEY_VALUE = re.compile(r"(?P<key>[^\s:]+)[ \t]*:(?P<value>.*)\Z", re.DOTALL)
 _KNOWN = re.compile(rf"[ \t]*#\$[ \t]*(?P<key>{'|'.join(KEYS)})[ \t]*:")
@@ -87,7 +88,7 @@ def _split_lines(text: str, source: str) -> list[str]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise MetaScriptError(source, line, "NUL character: expected a text file")
-    return re.sub(r"\r+(\n|\Z)", r"\1", text.removeprefix("\ufeff")).split("\n")
+    return [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
 
 
 def _read_head(lines: Sequence[str], source: str) -> _Head:
@@ -111,9 +112,11 @@ def _read_head_line(head: _Head, lines: Sequence[str], source: str) -> None:
     if not match or not match["text"].strip():
         return
     text = match["text"].rstrip()
-    while text.endswith("\\"):
+    while text.endswith("\\") and len(text) <= _LONGEST:
         text = text[:-1] + _continuation(lines, head.end, source)
         head.end += 1
+    if len(text) > _LONGEST:
+        raise MetaScriptError(source, start + 1, f"a directive of more than {_LONGEST} characters")
     pair = _KEY_VALUE.match(text)
     if not pair:
         raise MetaScriptError(source, start + 1, f"expected '#$ key: value', got {line.strip()!r}")

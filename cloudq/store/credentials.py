@@ -108,7 +108,7 @@ def _read_profiles(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
 def _read_ini(file: str) -> dict[str, dict[str, str]]:
     # "default" is a profile of its own here, not what all others inherit.
     parser = RawConfigParser(default_section="\0", strict=False)
-    path = Path(os.path.expandvars(file)).expanduser()
+    path = Path(os.path.expanduser(os.path.expandvars(file)))  # noqa: PTH111 - an unknown user stays as it is
     if path.is_file():
         parser.read_string(path.read_text(encoding="utf-8"))
     return {section: dict(parser[section]) for section in parser.sections()}
