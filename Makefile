@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PCLUSTER_VENV := .venv-pcluster
 PYTEST_ARGS ?=
+SECONDS ?= 60
+FUZZ_TARGETS ?=
 SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv bench demo test test-real test-pcluster test-all-pythons check lint format docs man record build clean
+.PHONY: help venv bench demo fuzz test test-real test-pcluster test-all-pythons check lint format docs man record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -27,6 +29,9 @@ test-real: $(VENV)/.test ## test against real Slurm, Grid Engine, SeaweedFS and 
 
 test-pcluster: $(VENV)/.test $(PCLUSTER_VENV)/.ready ## test cloudqaws with the real ParallelCluster and a simulated AWS (node on PATH)
 	@CLOUDQ_TEST_PCLUSTER=$(CURDIR)/$(PCLUSTER_VENV) $(BIN)/python -m pytest -m real tests/builder $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.fuzz ## fuzz what reads what others wrote (SECONDS=60 for all; FUZZ_TARGETS="manifest slurm ...")
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(FUZZ_TARGETS)
 
 test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they are installed
 	@tools/test-all-pythons 3.9 3.13

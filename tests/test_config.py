@@ -182,6 +182,14 @@ def test_a_fault_of_a_client_file_is_named(file: Path, old: str, new: str, compl
             "[agent] num_procs: expected a whole number of at least 1, got '0'",
         ),
         ("num_procs = 8", "num_procs = many", "[agent] num_procs: expected a whole number"),
+        ("num_procs = 8", f"num_procs = {'9' * 5000}", "[agent] num_procs: expected a whole number"),
+        ("num_procs = 8", "num_procs = ²", "[agent] num_procs: expected a whole number"),
+        (
+            "daemon_interval = 5",
+            "container_cache = ~nobody_of_this_name/x",
+            "[agent] container_cache: expected a path; `~NAME` is no user here, got '~nobody",
+        ),
+        ("daemon_interval = 5", f"allowed_signers = {'x' * 300}", "[agent] allowed_signers: expected a file"),
         ("daemon_interval = 5", "daemon_interval = 0.5", "[agent] daemon_interval: expected a whole number"),
         ("daemon_interval = 5", "any_delay = -1", "[agent] any_delay: expected a whole number of at least 0"),
         (
@@ -191,7 +199,7 @@ def test_a_fault_of_a_client_file_is_named(file: Path, old: str, new: str, compl
             "charliecloud, got 'rkt'",
         ),
     ],
-    ids=str,
+    ids=lambda text: str(text)[:60],
 )
 def test_a_fault_of_an_agent_file_is_named(file: Path, old: str, new: str, complaint: str) -> None:
     file.write_text(changed(AGENT_OF_1_2, old, new))
@@ -271,6 +279,8 @@ def test_the_file_given_counts_then_the_variable_then_the_home(
     monkeypatch.setenv("CLOUDQ_CONFIG", "~/mine.ini")
     assert client_config_file(Path("given.ini")) == Path("given.ini")
     assert client_config_file() == tmp_path / "mine.ini"
+    monkeypatch.setenv("CLOUDQ_CONFIG", "~nobody_of_this_name/mine.ini")
+    assert client_config_file() == Path("~nobody_of_this_name/mine.ini")
     monkeypatch.delenv("CLOUDQ_CONFIG")
     assert client_config_file() == tmp_path / ".cloudq/client/config.ini"
     assert agent_config_file() == tmp_path / ".cloudq/agent/config.ini"

@@ -9,17 +9,22 @@ import os
 import stat
 import struct
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Union
 
 import pytest
 
+from cloudq.agent.queue import Queue
 from cloudq.archive import unpack
 from cloudq.bundle import INPUT, PROJECT
 from cloudq.errors import ArchiveError, ManifestError
 from cloudq.job import JobState
 from cloudq.manifest import render_manifest
 from cloudq.presence import parse_presence
+from cloudq.process import run
+from cloudq.store.memory import MemoryStore
+from tests.agent.cluster import FakeScheduler
 from tests.agent.conftest import META, Site, run_passes, site
 
 __all__ = ["site"]
@@ -35,9 +40,9 @@ def special(name: str, mode: int) -> zipfile.ZipInfo:
     return info
 
 
-def zipped(*members: Member) -> bytes:
+def zipped(*members: Member, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zip_file:
+    with zipfile.ZipFile(buffer, "w", compression) as zip_file:
         for info, data in members:
             zip_file.writestr(info, data)
     return buffer.getvalue()
@@ -71,6 +76,15 @@ ARCHIVES = {
     "newline in a name": (zipped(("a\nb", b"x")), "a%0Ab: has control characters"),
     "escape sequence in a name": (zipped(("a\x1b[2J", b"x")), "a%1B[2J: has control characters"),
     "no archive": (b"\xff" * 100, "input.zip: damaged"),
+    "a folder in the script's place": (
+        zipped(("job.sh/x", b"x")),
+        "input.zip: has a folder 'job.sh', which is the name of the script",
+    ),
+    "a name of 300 bytes": (zipped(("n" * 300, b"x")), "too long a name for this file system"),
+    "a bomb of another kind": (
+        zipped(("x", b"x"), compression=zipfile.ZIP_BZIP2),
+        "x: packed in another way than deflated or stored",
+    ),
 }
 MANIFESTS = {
     "deep JSON": b"[" * 500_000,
@@ -181,6 +195,23 @@ def test_an_id_that_is_no_plain_name_is_not_looked_at(
     assert site.store.read(f"{job_id}/manifest.json").data == manifest
 
 
+def test_a_reason_is_no_longer_than_a_manifest_can_hold(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    job = site.submit(META.replace(b"here", b"here\n#$ " + b"k" * 20_000 + b": x"))
+    assert_next_job_runs(site, caplog)
+    assert_refused(site, job.id, "job.sh:3: unknown directive 'kkk")
+    assert len(site.job(job.id).error) == 4000
+
+
+@pytest.mark.parametrize("options", ["-x a\0b", "-x \ud800"], ids=ascii)
+def test_options_that_no_command_can_be_given_are_refused(
+    tmp_path: Path, options: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(tmp_path / "site", MemoryStore(), queue=Queue(FakeScheduler(), run, timedelta(seconds=10)))
+    job = site.submit(submit_to="here", submit_options=options)
+    run_passes(site.new_agent(), 3)
+    assert_refused(site, job.id, "fake: an argument that no command can be given: ")
+
+
 @pytest.mark.parametrize(
     ("script", "project"),
     [
@@ -212,10 +243,39 @@ def test_entries_are_counted_before_they_are_kept(tmp_path: Path) -> None:
     assert below(folder) == set()
 
 
+PRESENCE: dict[str, object] = {
+    "system": "elsewhere",
+    "version": "2.0",
+    "scheduler": "local",
+    "host": "h",
+    "pid": 1,
+    "heartbeat": "2026-01-31T08:00:00+00:00",
+    "interval": 60,
+}
+
+
 @pytest.mark.parametrize(
     "data",
-    [b"[" * 500_000, b'{"heartbeat": "2026-01-31", "interval": 1e300}', b"\xff", b"[]", b"null"],
-    ids=range(5),
+    [
+        b"[" * 500_000,
+        b'{"heartbeat": "2026-01-31", "interval": 1e300}',
+        b"\xff",
+        b"[]",
+        b"null",
+        *(
+            json.dumps({**PRESENCE, **wrong}).encode()
+            for wrong in (
+                {"system": None},
+                {"pid": "1"},
+                {"stopped": 1},
+                {"interval": -1},
+                {"interval": 8e13},
+                {"refusals": ["x"]},
+                {"counts": {"RUN": None}},
+            )
+        ),
+    ],
+    ids=range(12),
 )
 def test_a_hostile_presence_stops_nothing(data: bytes, site: Site, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ManifestError, match="^x: not an agent's presence: "):

@@ -158,16 +158,20 @@ def test_times_are_written_in_whole_seconds_of_utc() -> None:
         ("hold_jid", ["a"], "job ids separated by commas"),
         ("array_tid", "x", "FIRST-LAST:STEP"),
         ("array_tid", 3.5, "array_tid: expected"),
+        ("array_tid", "1%" + "9" * 5000, "array_tid: expected"),
+        ("hold_jid", "a," * 10_000 + "a", "at most 10000 job ids, got 10001"),
         ("exit_code", "-1", "digits"),
         ("exit_code", 7, "digits"),
         ("task_states", "1-2", "tasks and states such as"),
         ("task_states", "x:DONE", "tasks and states such as"),
+        ("task_states", "1-1000000:DONE 1000001-2000000:DONE", "tasks and states such as"),
+        ("task_errors", '[["1-1000000", 1, "x"], ["1", 1, "x"]]', "tasks and states such as"),
         ("task_states", 5, "tasks and states such as"),
         ("task_errors", "{", "tasks and states such as"),
         ("task_errors", '[["9", 1, "x"]]', "tasks and states such as"),
         ("task_errors", '[["1", "1", "x"]]', "tasks and states such as"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_value_is_named(member: str, value: object, expected: str) -> None:
     with pytest.raises(ManifestError, match=f"job e5b685e0: manifest.json: .*{expected}"):

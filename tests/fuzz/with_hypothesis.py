@@ -9,12 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Optional
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, Target
 
-_BATCH = 200
+_BATCH = 50
+_PHASES = (Phase.generate, Phase.shrink)
 _PIECES = [
     b"",
     b"\0",
@@ -50,7 +51,13 @@ def fuzz(target: Target, *, seconds: float, longest: int, keep: Path, name: str 
     """Feed a target until the time is over; return how many inputs it took. What is found is raised."""
     end, count = time.monotonic() + seconds, 0
 
-    @settings(max_examples=_BATCH, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=_BATCH,
+        phases=_PHASES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(mutations(target.seeds()))
     def feed(data: bytes) -> None:
         nonlocal count

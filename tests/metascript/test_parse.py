@@ -120,6 +120,22 @@ def test_windows_line_ends_and_a_byte_order_mark_are_accepted() -> None:
     assert script.body == "echo a\necho b\n"
 
 
+def test_a_line_of_carriage_returns_takes_no_time() -> None:
+    assert parse("#!/bin/sh\n" + "\r" * 1_000_000 + "x\n").body.endswith("\rx\n")
+
+
+def test_continued_lines_are_read_no_further_than_a_directive_may_reach() -> None:
+    with pytest.raises(MetaScriptError, match=r"^job\.sh:2: a directive of more than 32768 characters$"):
+        directives("#$ run_on: a\\\n" + "a\\\n" * 40_000 + "a")
+
+
+def test_there_are_no_more_images_than_a_script_can_need() -> None:
+    images = "#$ container_img: docker://x\n"
+    assert len(directives(images * 100).images) == 100
+    with pytest.raises(MetaScriptError, match=r"^job\.sh:102: container_img: expected at most 100 images$"):
+        directives(images * 101)
+
+
 def test_unicode_is_kept() -> None:
     script = parse("#$ project: 研究\n#$ other_opts: --comment='größe €'\necho 'naïve \u2028 text'")
     assert script.directives.project == "研究"
