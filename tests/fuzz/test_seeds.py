@@ -34,5 +34,5 @@ def test_a_defect_is_found_and_what_shows_it_is_kept(tmp_path: Path) -> None:
 
 def test_a_sound_target_is_fed_until_the_time_is_over(tmp_path: Path) -> None:
     fed: list[bytes] = []
-    assert fuzz(Target(fed.append, lambda: [b"a seed"]), seconds=0.05, longest=5, keep=tmp_path) == len(fed)
+    assert fuzz(Target(fed.append, lambda: [b"a seed"]), seconds=0.5, longest=5, keep=tmp_path) == len(fed)
     assert len(set(fed)) > 1
