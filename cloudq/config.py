@@ -13,9 +13,9 @@ from cloudq import LOG_LEVELS
 from cloudq.errors import ConfigError
 from cloudq.ini import Ini
 from cloudq.job import is_job_id
-from cloudq.notices import Notices, parse_command
+from cloudq.notices import Notices, read_notices
 from cloudq.policy import KEYS as POLICY_KEYS
-from cloudq.policy import Policy, read_policy
+from cloudq.policy import Policy, read_copy_places, read_policy
 from cloudq.store import StoreAddress
 from cloudq.system import ANY, Definitions, Registry, no_definitions, parse_definitions
 
@@ -34,8 +34,8 @@ _KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
     "agent": (
         "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
         "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
-        "container_runtime", "container_cache", "container_pull", "notify_command", "notify_url",
-        "idle_minutes", "term_file", "end_file", "allowed_signers",
+        "container_runtime", "container_cache", "container_pull", "copy_places", "copy_profile",
+        "notify_command", "notify_url", "idle_minutes", "term_file", "end_file", "allowed_signers",
     ),
     "policy": POLICY_KEYS,
     "projects": None,
@@ -104,6 +104,8 @@ class AgentConfig:
         container_runtime: One of `CONTAINER_RUNTIMES`.
         container_cache: Folder of the images that all jobs share; None for `images` in `directory`.
         container_pull: Who pulls images: `job`, or `agent`, on its own host before the submission.
+        copy_places: What jobs may copy from and to without keys of their own: `s3://BUCKET/PREFIX/`.
+        copy_profile: The profile that jobs copy with instead; empty for none.
         registries: Registries that want credentials (sections `registry:NAME`).
         notices: Who is told of jobs that have ended.
         idle_limit: The agent ends after so long without jobs; None for never.
@@ -135,6 +137,8 @@ class AgentConfig:
     container_runtime: str
     container_cache: Optional[Path] = None
     container_pull: str = "job"
+    copy_places: tuple[str, ...] = ()
+    copy_profile: str = ""
     registries: tuple[Registry, ...] = ()
     notices: Notices = Notices()
     idle_limit: Optional[timedelta] = None
@@ -182,7 +186,7 @@ def load_client_config(file: Path) -> ClientConfig:
         resources=_load_definitions(resource_file),
         project_file=project_file,
         resource_file=resource_file,
-        notices=_notices(ini, "client"),
+        notices=read_notices(ini, "client"),
         signing_key=ini.file_beside("client", "signing_key"),
         expires_after=ini.seconds("client", "expires_after", 7 * 24 * 3600, minimum=1),
     )
@@ -225,8 +229,10 @@ def load_agent_config(file: Path) -> AgentConfig:
         container_runtime=ini.choice("agent", "container_runtime", CONTAINER_RUNTIMES, DETECT),
         container_cache=ini.beside("agent", "container_cache") or directory / "images",
         container_pull=ini.choice("agent", "container_pull", ("job", "agent"), "job"),
+        copy_places=read_copy_places(ini),
+        copy_profile=ini.text("agent", "copy_profile", " ").strip(),
         registries=_registries(ini),
-        notices=_notices(ini, "agent"),
+        notices=read_notices(ini, "agent"),
         idle_limit=timedelta(minutes=ini.whole("agent", "idle_minutes", 0, minimum=0)) or None,
         term_file=ini.beside("agent", "term_file"),
         end_file=ini.beside("agent", "end_file"),
@@ -265,16 +271,6 @@ def _prefix(ini: Ini) -> str:
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise ini.fault("default", "cloudq_prefix", "a key prefix such as team/project")
     return f"{prefix}/" if prefix else ""
-
-
-def _notices(ini: Ini, section: str) -> Notices:
-    url = ini.text(section, "notify_url", "")
-    if url and not url.lower().startswith(("https://", "http://")):
-        raise ini.fault(section, "notify_url", "https://… or http://…")
-    try:
-        return Notices(parse_command(ini.text(section, "notify_command", "")), url)
-    except ValueError as error:
-        raise ini.fault(section, "notify_command", f"a command ({error})") from error
 
 
 def _registries(ini: Ini) -> tuple[Registry, ...]:

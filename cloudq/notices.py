@@ -17,6 +17,7 @@ from cloudq.job import Job
 from cloudq.manifest import program_members
 
 if TYPE_CHECKING:
+    from cloudq.ini import Ini
     from cloudq.process import Runner
 
 TIMEOUT = timedelta(seconds=10)
@@ -45,6 +46,17 @@ class Notices:
 def parse_command(text: str) -> tuple[str, ...]:
     """Split a command as a shell does. Raises ValueError."""
     return tuple(shlex.split(text))
+
+
+def read_notices(ini: Ini, section: str) -> Notices:
+    """Read the keys of a side's notices. Raises ConfigError."""
+    url = ini.text(section, "notify_url", "")
+    if url and not url.lower().startswith(("https://", "http://")):
+        raise ini.fault(section, "notify_url", "https://… or http://…")
+    try:
+        return Notices(parse_command(ini.text(section, "notify_command", "")), url)
+    except ValueError as error:
+        raise ini.fault(section, "notify_command", f"a command ({error})") from error
 
 
 def notice_text(job: Job) -> str:

@@ -16,6 +16,7 @@ KEYS = (
     "scheduler_options", "containers_only", "images", "largest_input",
 )  # fmt: skip
 _SECTION = "policy"
+_PLACE = re.compile(r"s3://[A-Za-z0-9._-]+(/(?!\.{0,2}(/|\Z))[^/\s]+)*/?\Z")
 _T = TypeVar("_T")
 
 
@@ -87,6 +88,19 @@ def read_policy(ini: Ini) -> Policy:
         images=_patterns(ini, "images"),
         largest_input=_value(ini, "largest_input", parse_memory, "a size with its unit such as 10G"),
     )
+
+
+def read_copy_places(ini: Ini) -> tuple[str, ...]:
+    """Read what jobs may copy from and to through their agent, each with a slash at its end.
+
+    Raises:
+        ConfigError: A place is no `s3://BUCKET/PREFIX/`.
+    """
+    words = re.split(r"[,\s]+", ini.text("agent", "copy_places", " ").strip(", \t\n"))
+    places = [word for word in words if word]
+    if not all(map(_PLACE.match, places)):
+        raise ini.fault("agent", "copy_places", "s3://BUCKET/PREFIX/, or several")
+    return tuple(f"{place.rstrip('/')}/" for place in places)
 
 
 def _given(ini: Ini, key: str) -> str:

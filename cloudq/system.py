@@ -47,6 +47,7 @@ class System:
         container_runtime: The name of a template of container functions (`apptainer`, `docker`, `none`).
         image_cache: Folder of the images that all jobs share, absolute; without one each job has its own.
         registries: Registries that want credentials.
+        copy_places: What the copy function asks the agent for, instead of using keys: `s3://BUCKET/PREFIX/`.
         endpoint_url: Endpoint that the copy function uses unless it is given another; empty for AWS.
         profile: Credentials profile that the copy function uses unless it is given another.
     """
@@ -58,6 +59,7 @@ class System:
     container_runtime: str = "none"
     image_cache: str = ""
     registries: tuple[Registry, ...] = ()
+    copy_places: tuple[str, ...] = ()
     endpoint_url: str = ""
     profile: str = ""
 

@@ -284,3 +284,26 @@ def test_the_file_given_counts_then_the_variable_then_the_home(
     monkeypatch.delenv("CLOUDQ_CONFIG")
     assert client_config_file() == tmp_path / ".cloudq/client/config.ini"
     assert agent_config_file() == tmp_path / ".cloudq/agent/config.ini"
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("", ()),
+        ("s3://data", ("s3://data/",)),
+        ("s3://data/a/b/, s3://more/", ("s3://data/a/b/", "s3://more/")),
+        ("s3://data/a\n  s3://more", ("s3://data/a/", "s3://more/")),
+    ],
+    ids=repr,
+)
+def test_places_to_copy_end_in_a_slash(file: Path, text: str, places: tuple[str, ...]) -> None:
+    file.write_text(f"{AGENT_OF_1_2}copy_places = {text}\ncopy_profile = p\n")
+    found = load_agent_config(file)
+    assert (found.copy_places, found.copy_profile) == (places, "p")
+
+
+@pytest.mark.parametrize("text", ["data", "s3://", "s3://b/../c", "s3://b//c", "s3:///x", "https://b/x"])
+def test_what_is_no_place_to_copy_is_named(file: Path, text: str) -> None:
+    file.write_text(f"{AGENT_OF_1_2}copy_places = s3://good {text}\n")
+    with pytest.raises(ConfigError, match=r"\[agent\] copy_places: expected s3://BUCKET/PREFIX/, or several"):
+        load_agent_config(file)

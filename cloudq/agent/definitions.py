@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudq.agent.admission import Delivery
+from cloudq.agent.copying import places
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import PROJECT, RESOURCE
 from cloudq.metascript import Directives
@@ -26,9 +27,10 @@ def this_system(place: Workplace, delivery: Delivery, directives: Directives) ->
         container_runtime=config.container_runtime,
         image_cache=str(config.image_cache),
         registries=config.registries,
+        copy_places=() if config.copy_profile else places(config),
         endpoint_url="" if config.store.endpoint_url.startswith("file:") else config.store.endpoint_url,
         # The default chain needs no profile, and a host with a role or keys in its environment has none.
-        profile="" if config.store.profile == "default" else config.store.profile,
+        profile=config.copy_profile or ("" if config.store.profile == "default" else config.store.profile),
     )
 
 

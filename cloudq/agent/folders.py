@@ -50,6 +50,10 @@ class Folders:
         """The file a translated script writes its exit status to; `.TASK` is appended for array jobs."""
         return self.spool(job_id) / "exit_status"
 
+    def copies(self, job_id: str) -> Path:
+        """The folder of what a running job asks for to copy from and to buckets; see `copying`."""
+        return self.spool(job_id) / "copies"
+
     def submitting(self, job_id: str) -> Path:
         """The file that exists from just before a submission until the native id is recorded."""
         return self.spool(job_id) / "submitting"

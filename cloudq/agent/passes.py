@@ -11,6 +11,7 @@ from typing import Optional
 from cloudq.agent import intake, trust
 from cloudq.agent.admission import cancel_requested, given_up
 from cloudq.agent.claims import is_taken_away, let_go, remember_claim
+from cloudq.agent.copying import answer_requests
 from cloudq.agent.crew import Crew
 from cloudq.agent.finishing import finish, recall_outcome
 from cloudq.agent.following import follow
@@ -297,6 +298,8 @@ class Agent:
             start(self.place, active)
         elif active.outcome is None:
             follow(self.place, active, statuses)
+            if active.outcome is None:
+                answer_requests(self.place, active.job)
         if active.outcome is not None and not self.crew.stopping:
             finish(self.place, active)
             self._forget(active)

@@ -212,6 +212,7 @@ def prepare(
     remove_tree(work_dir)
     work_dir.mkdir(mode=0o700)
     spool.mkdir(mode=0o700, exist_ok=True)
+    place.folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)
     script = delivery.read(job.name)
     # A listing may lag behind: the manifest, too, tells whether there are inputs.
     if INPUT in delivery or (job.submit_token and job.input_size > len(script)):

@@ -4,6 +4,7 @@ from cloudq.bundle.bundles import Bundles, Record, SignsOfLife, probe_folder
 from cloudq.bundle.names import (
     CANCEL,
     CANCEL_SIGNATURE,
+    DATA,
     INPUT,
     JOB_SIGNATURE,
     LIVE,
@@ -22,6 +23,7 @@ from cloudq.bundle.remote_file import RemoteFile
 __all__ = [
     "CANCEL",
     "CANCEL_SIGNATURE",
+    "DATA",
     "INPUT",
     "JOB_SIGNATURE",
     "LIVE",

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Optional
 
-from cloudq.bundle import Bundles
+from cloudq.bundle import DATA, Bundles
 from cloudq.client.recollection import cache_folder, keep
 from cloudq.client.scripts import parse_script
 from cloudq.config import ClientConfig
@@ -33,6 +33,7 @@ def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: 
         projects={**for_system(config.projects, system), **presence.projects},
         resources={**for_system(config.resources, system), **presence.resources},
         container_runtime=presence.container_runtime,
+        copy_places=(f"s3://{config.store.bucket}/{config.prefix}{DATA}",),
         endpoint_url=presence.endpoint_url,
         image_cache=f"{presence.directory}/images",
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+Method = Literal["GET", "PUT"]
+"""What a URL may be good for."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,17 @@ class Store(Protocol):
 
         Raises:
             NotFoundError: There is no such object.
+        """
+        ...
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:
+        """Return a URL by which whoever has it may read or write one object, at most for so long.
+
+        It ends earlier with our keys, if these are temporary. The object need not exist. Keys with control
+        characters or with parts that are empty, `.` or `..` have no URL everywhere.
+
+        Raises:
+            StoreRefusedError: This store has no URLs, or there are no credentials.
         """
         ...
 

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import BinaryIO, Optional
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from cloudq.errors import (
     StoreRefusedError,
     StoreUnreachableError,
 )
-from cloudq.store import Blob, Entry, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress
 from cloudq.store.blocks import CountedBlocks, confirmed
 from cloudq.store.file_names import OWN, folder_names
 from cloudq.store.file_tree import FileTree
@@ -168,6 +168,9 @@ class DirectoryStore:
 
     def abort_uploads(self, prefix: str) -> None:
         pass
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:  # noqa: ARG002
+        raise StoreRefusedError(f"{self.url}: a bucket in a folder has no URLs", hint="copy by its path")
 
     def download(self, key: str, path: Path) -> None:
         with self._asking(f"read {key!r}", key):

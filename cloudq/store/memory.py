@@ -8,13 +8,14 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Optional
+from urllib.parse import quote
 
 from cloudq.errors import ConflictError, NotFoundError
-from cloudq.store import Blob, Entry, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress
 from cloudq.store.files import appearing
 
 _KEYS_PER_DELETE = 1000
@@ -106,6 +107,9 @@ class MemoryStore:
 
     def abort_uploads(self, prefix: str) -> None:
         pass
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:
+        return f"memory:{quote(key)}?{method}&{int(lifetime.total_seconds())}"
 
     def download(self, key: str, path: Path) -> None:
         data = self.read(key).data

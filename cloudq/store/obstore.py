@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Callable, Optional
 import obstore
 
 from cloudq.errors import NotFoundError, StoreError
-from cloudq.store import Blob, Entry, Store, StoreAddress
+from cloudq.store import Blob, Entry, Method, Store, StoreAddress
 from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size, windows
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
@@ -163,6 +163,10 @@ class ObstoreStore:
 
     def abort_uploads(self, prefix: str) -> None:
         self._other.abort_uploads(prefix)
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:
+        with self._asking(f"make a URL for {key!r}"):
+            return str(obstore.sign(self._client, method, key, lifetime))
 
     def download(self, key: str, path: Path) -> None:
         if is_odd(key):

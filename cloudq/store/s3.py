@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, cast
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, cast
 from s3transfer.subscribers import BaseSubscriber
 
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
-from cloudq.store import Blob, Entry, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress
 from cloudq.store.answers import BULK_DELETE_REFUSED
 from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size
 from cloudq.store.conditional import settle
@@ -150,6 +151,14 @@ class S3Store:
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:
+        with self._asking(f"make a URL for {key!r}"):
+            return self._client.generate_presigned_url(
+                "get_object" if method == "GET" else "put_object",
+                Params={"Bucket": self._bucket, "Key": key},
+                ExpiresIn=int(lifetime.total_seconds()),
+            )
 
     def download(self, key: str, path: Path) -> None:
         entry = self.stat(key)

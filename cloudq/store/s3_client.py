@@ -97,6 +97,8 @@ def _config(*, own_endpoint: bool, attempts: int) -> Any:
         max_pool_connections=_POOLED_CONNECTIONS,
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
+        # Else some regions get URLs signed in a way that most servers do not know any more.
+        signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": attempts},
         **options,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Callable, Optional, TypeVar
 
 from cloudq.errors import StoreRefusedError, StoreUnreachableError
-from cloudq.store import Blob, Entry, Store
+from cloudq.store import Blob, Entry, Method, Store
 
 T = TypeVar("T")
 
@@ -113,6 +114,9 @@ class FaultyStore:
 
     def abort_uploads(self, prefix: str) -> None:
         self._ask("abort_uploads", prefix, lambda: self.store.abort_uploads(prefix))
+
+    def presign(self, method: Method, key: str, lifetime: timedelta) -> str:
+        return self._ask("presign", key, lambda: self.store.presign(method, key, lifetime))
 
     def download(self, key: str, path: Path) -> None:
         self._ask("download", key, lambda: self.store.download(key, path))

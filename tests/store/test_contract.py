@@ -10,11 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Callable, Optional
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
-from cloudq.errors import ConflictError, NotFoundError
-from cloudq.store import Store
+from cloudq.errors import ConflictError, NotFoundError, StoreRefusedError
+from cloudq.store import Store, StoreAddress
+from cloudq.store.directory import DirectoryStore
+from cloudq.store.memory import MemoryStore
 from cloudq.store.s3 import S3Store
 from tests.store.conftest import KINDS, OpenStore
 
@@ -438,3 +442,27 @@ def test_a_download_of_nothing_leaves_nothing(store: Store, tmp_path: Path) -> N
 def test_the_url_names_the_place(store: Store, kind: str) -> None:
     beginnings = {"memory": "memory:", "directory": "file:///"}
     assert store.url.startswith(beginnings.get(kind, "s3://contract-"))
+
+
+def test_a_url_is_good_for_one_object_and_one_method(store: Store, kind: str) -> None:
+    if kind in ("memory", "directory"):
+        pytest.skip("it answers no web requests")
+    key, minute = "a b/it's [x]+ü", timedelta(minutes=1)
+    url = store.presign("PUT", key, minute)
+    headers = {"Content-Type": "binary/octet-stream"}
+    with urlopen(Request(url, b"data", headers, method="PUT"), timeout=10) as answer:
+        assert answer.status == 200
+    assert store.read(key).data == b"data"
+    with urlopen(store.presign("GET", key, minute), timeout=10) as answer:
+        assert answer.read() == b"data"
+    if not kind.startswith("moto"):
+        # moto checks no signatures.
+        for forged in (Request(url, method="GET"), Request(url.replace("%5Bx", "%5By"), b"", method="PUT")):
+            with pytest.raises(HTTPError, match="403"):
+                urlopen(forged, timeout=10)
+
+
+def test_a_bucket_in_a_folder_has_no_urls(tmp_path: Path) -> None:
+    with pytest.raises(StoreRefusedError, match="a bucket in a folder has no URLs"):
+        DirectoryStore.at(StoreAddress(f"file://{tmp_path}", "b")).presign("GET", "k", timedelta(1))
+    assert MemoryStore().presign("PUT", "a b", timedelta(seconds=60)) == "memory:a%20b?PUT&60"

@@ -35,8 +35,11 @@ cq_container_run() {
     cloudq_container_run "$@"
 }
 {% endif %}
+{# What a script reads with `.` may copy, too. #}
+{% if body is matching("(?m)cs_cp|^\\s*(\\.|source)\\s") %}
 
 {% include "parts/copy.sh" %}
+{% endif %}
 
 # The meta script from its first command on.
 {{ body -}}

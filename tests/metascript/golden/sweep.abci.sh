@@ -79,52 +79,6 @@ if command -v module >/dev/null 2>&1; then
     case $cloudq_flags in *u*) set -u ;; esac
 fi
 
-cloudq_cs_cp() (
-    if [ "$#" -lt 2 ] || [ "$#" -gt 4 ]; then
-        echo "cloudq_cs_cp: expected SRC DST [ENDPOINT [PROFILE]], got $# arguments" >&2
-        exit 2
-    fi
-    source=$1
-    target=$2
-    endpoint=https://s3.example.org
-    endpoint=${3:-$endpoint}
-    profile=cloudq
-    profile=${4:-$profile}
-    case "$source $target" in
-        s3://* | *' s3://'*) ;;
-        *) exec cp -R -- "$source" "$target" ;;
-    esac
-    if ! command -v aws >/dev/null 2>&1; then
-        echo "cloudq_cs_cp: the command aws is not installed on system $SYSTEM" >&2
-        exit 127
-    fi
-    set --
-    [ -z "$endpoint" ] || set -- "$@" --endpoint-url "$endpoint"
-    [ -z "$profile" ] || set -- "$@" --profile "$profile"
-    folder=no
-    case $source in
-        s3://*/) folder=yes ;;
-        s3://*/*) if aws "$@" s3 ls "$source/" >/dev/null 2>&1; then folder=yes; fi ;;
-        s3://*) folder=yes ;;
-        *) if [ -d "$source" ]; then folder=yes; fi ;;
-    esac
-    set -- "$@" s3 cp --no-progress
-    [ "$folder" = no ] || set -- "$@" --recursive
-    exec aws "$@" "$source" "$target"
-)
-
-cq_cs_cp() {
-    cloudq_cs_cp "$@"
-}
-
-abci_cs_cp() {
-    cloudq_cs_cp "$@"
-}
-
-slurm_cs_cp() {
-    cloudq_cs_cp "$@"
-}
-
 # The meta script from its first command on.
 task=${ARY_TASK_ID:-1}
 echo "task $task of ${ARY_TASK_FIRST:-1} to ${ARY_TASK_LAST:-1}, step ${ARY_TASK_STEPSIZE:-1}"

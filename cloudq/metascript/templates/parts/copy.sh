@@ -1,37 +1,15 @@
-{#- In a subshell, so that its variables are its own. `aws s3 cp` must be told of a folder. -#}
-cloudq_cs_cp() (
-    if [ "$#" -lt 2 ] || [ "$#" -gt 4 ]; then
-        echo "cloudq_cs_cp: expected SRC DST [ENDPOINT [PROFILE]], got $# arguments" >&2
-        exit 2
-    fi
-    source=$1
-    target=$2
-    endpoint={{ system.endpoint_url | quote }}
-    endpoint=${3:-$endpoint}
-    profile={{ system.profile | quote }}
-    profile=${4:-$profile}
-    case "$source $target" in
-        s3://* | *' s3://'*) ;;
-        *) exec cp -R -- "$source" "$target" ;;
-    esac
-    if ! command -v aws >/dev/null 2>&1; then
-        echo "cloudq_cs_cp: the command aws is not installed on system $SYSTEM" >&2
-        exit 127
-    fi
-    set --
-    [ -z "$endpoint" ] || set -- "$@" --endpoint-url "$endpoint"
-    [ -z "$profile" ] || set -- "$@" --profile "$profile"
-    folder=no
-    case $source in
-        s3://*/) folder=yes ;;
-        s3://*/*) if aws "$@" s3 ls "$source/" >/dev/null 2>&1; then folder=yes; fi ;;
-        s3://*) folder=yes ;;
-        *) if [ -d "$source" ]; then folder=yes; fi ;;
-    esac
-    set -- "$@" s3 cp --no-progress
-    [ "$folder" = no ] || set -- "$@" --recursive
-    exec aws "$@" "$source" "$target"
-)
+{#-
+The copy function. What it does is done by a program of its own for /bin/sh, as that of containers is.
+-#}
+cloudq_copying() {
+    command -p cat <<'END_OF_CLOUDQ_COPYING'
+{% include "parts/copying.sh" %}
+END_OF_CLOUDQ_COPYING
+}
+
+cloudq_cs_cp() {
+    /bin/sh -c "$(cloudq_copying)" cloudq_cs_cp "$@"
+}
 
 cq_cs_cp() {
     cloudq_cs_cp "$@"
