@@ -125,14 +125,14 @@ def keys(bucket: StoreAddress, owner: Key) -> Iterator[Mapping[Role, Key]]:
             made[role] = iam.create_access_key(UserName=name)["AccessKey"]
         for key in made.values():
             s3 = connect("s3", bucket, key)
-            wait_until(lambda s3=s3: _works(s3, bucket.bucket), "a new key to work", 10)  # type: ignore[misc]
+            wait_until(lambda s3=s3: works(s3, bucket.bucket), "a new key to work", 10)  # type: ignore[misc]
         yield made
     finally:
         for role in Role:
-            _remove_user(iam, f"{bucket.bucket}-{role.value}", arns.get(role, ""))
+            remove_user(iam, f"{bucket.bucket}-{role.value}", arns.get(role, ""))
 
 
-def _works(s3: Any, bucket: str) -> bool:
+def works(s3: Any, bucket: str) -> bool:
     from botocore.exceptions import ClientError
 
     with suppress(ClientError):
@@ -141,7 +141,7 @@ def _works(s3: Any, bucket: str) -> bool:
     return False
 
 
-def _remove_user(iam: Any, name: str, arn: str) -> None:
+def remove_user(iam: Any, name: str, arn: str) -> None:
     from botocore.exceptions import ClientError
 
     with suppress(ClientError):
