@@ -40,7 +40,7 @@ def cloudformation(action: str, **parameters: str) -> Optional[str]:
 
 
 def template(name: str) -> str:
-    """Return as much of a cluster as the builder looks at: a head node, a log group, the wait for its start."""
+    """Return as much of a cluster as the builder looks at: a head node, a node, a log group, the signal."""
     tags = [{"Key": "cloudq:cluster", "Value": name}]
     return json.dumps({"Resources": {
         "HeadNode": {"Type": "AWS::EC2::Instance", "Properties": {
