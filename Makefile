@@ -61,8 +61,9 @@ docs: $(VENV)/.docs ## build the documentation site in site/; every doubtful lin
 man: $(VENV)/.dev ## write the manual pages into man/
 	@$(BIN)/python tools/make_man.py man && ls man
 
-record: $(VENV)/.docs ## run the commands in docs/ and write what they print into the pages
+record: $(VENV)/.docs ## run the commands in docs/ and write what they print into the pages and pictures
 	@$(BIN)/python tools/record_docs.py
+	@$(BIN)/python tools/record_screens.py
 
 build: $(VENV)/.dev ## make the wheel and the source archive in dist/
 	@$(BIN)/python -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }

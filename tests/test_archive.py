@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -526,3 +527,19 @@ def test_the_size_of_a_tree_is_that_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/file").write_bytes(bytes(1234))
     assert tree_size(tmp_path) == 1234
+
+
+def test_a_name_that_the_locale_cannot_write_is_told_as_that(archive: Path, target: Path) -> None:
+    write_zip(archive, ("gr\u00f6\u00dfe.txt", b"x"))
+    program = "import sys, pathlib, cloudq.archive as a; a.unpack(*map(pathlib.Path, sys.argv[1:]))"
+    settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(archive), str(target)],
+        env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=30,
+        check=False,
+    )
+    assert "no such name can be written in this locale (ascii); set LC_ALL=C.UTF-8" in done.stderr

@@ -106,6 +106,18 @@ def test_each_exit_status_is_documented_with_its_meaning(status: int) -> None:
     assert f"| {status} | {EXIT_STATUSES[status]} |" in read("commands.md")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("run", "DONE"), ("list", "job-ID"), ("why", "The fault")], ids=str
+)
+def test_the_readme_shows_each_screen_as_a_light_picture_that_fetches_nothing(name: str, shown: str) -> None:
+    picture = (DOCS / "screens" / f"{name}.svg").read_text("utf-8")
+    assert f"](docs/screens/{name}.svg)" in (DOCS.parent / "README.md").read_text("utf-8")
+    assert shown in picture.replace("&#160;", " ")
+    assert len(picture) < 100_000
+    assert "url(http" not in picture
+    assert "href" not in picture
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_each_directive_is_documented(key: str) -> None:
     assert f"| `{key}` |" in read("meta-scripts.md")

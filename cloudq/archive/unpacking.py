@@ -141,6 +141,11 @@ def _opened(archive: Archive, max_members: int) -> Iterator[ZipFile]:
             file = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
             check_count(file, max_members)
             yield stack.enter_context(ZipFile(file))
+    except UnicodeEncodeError as error:
+        raise ArchiveError(
+            f"{shown(error.object)}: no such name can be written in this locale ({error.encoding}); "
+            "set LC_ALL=C.UTF-8"
+        ) from error
     except _DAMAGES as error:
         raise ArchiveError(f"{name}: damaged, or of a kind that is not known: {error}") from error
     except OSError as error:

@@ -60,12 +60,12 @@ def submissions(
         InputError: Something is refused, or the file has no rows.
     """
     if each is not None:
-        rows = _rows(_read(each), each)
+        rows = _rows(_read("--each", each), each)
         return [_with_row(options, row) for row in rows]
     plain = submission(options)
     if each_line is None:
         return [plain]
-    lines = [_words(line, each_line) for line in _read(each_line).splitlines() if line.strip()]
+    lines = [_words(line, each_line) for line in _read("--each-line", each_line).splitlines() if line.strip()]
     if not lines:
         raise InputError(f"--each-line {each_line}: expected at least one line")
     return [replace(plain, arguments=(*plain.arguments, *words)) for words in lines]
@@ -110,13 +110,15 @@ def _rows(text: str, source: str) -> list[dict[str, str]]:
     return rows
 
 
-def _read(source: str) -> str:
+def _read(option: str, source: str) -> str:
     try:
         if source == "-":
             return sys.stdin.read()
         return Path(source).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: expected UTF-8 text: {error}") from error
+        raise InputError(f"{option} {source}: expected UTF-8 text: {error}") from error
+    except OSError as error:
+        raise InputError(f"{option} {source}: {error.strerror}") from error
 
 
 def _words(line: str, source: str) -> list[str]:

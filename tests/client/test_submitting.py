@@ -61,6 +61,8 @@ def test_directives_of_the_command_line_win(laptop: Laptop) -> None:
         (["--each", "rows.csv"], "--each rows.csv: row 2: expected 2 values"),
         (["--each", "empty.csv"], "--each empty.csv: expected a line with the names of variables"),
         (["--each-line", "empty.csv"], "--each-line empty.csv: expected at least one line"),
+        (["--each", "nope.csv"], "--each nope.csv: No such file or directory\n"),
+        (["--each-line", "."], "--each-line .: Is a directory\n"),
         (["--each-line", "quote.txt"], '--each-line quote.txt: "it\'s": No closing quotation'),
     ],
     ids=str,
