@@ -28,7 +28,9 @@ MAX_MEMBERS = 500_000
 """Each costs some 500 bytes of memory, and a file of the disk's."""
 
 _MAX_LINK = 4096
-_BLOCK = 4 * 1024 * 1024
+_BLOCK = 256 * 1024
+_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_BY_DESCRIPTOR = {os.chmod, os.utime} <= os.supports_fd
 _KINDS = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 Archive = Union[Path, IO[bytes]]
@@ -89,7 +91,7 @@ def unpack(
     where there are no links (Windows) they are left out with a warning.
 
     Args:
-        archive: The file; of one that is open, little more is read than what is wanted.
+        archive: The file; of one that is open, little more is read than what is wanted, in its order.
         folder: Where to; made (0700) if it is not there.
         max_bytes: Most bytes that may come out; None for what the disk holds.
         max_members: Most members it may have.
@@ -108,8 +110,9 @@ def unpack(
         _check_lengths(members, folder)
         members = [member for member in members if wanted(member.name)]
         _check_sizes(members, zip_file.start_dir, folder, max_bytes)
+        unpacker = _Unpacker(zip_file, folder)
         for member in members:
-            _unpack_member(zip_file, member, folder)
+            unpacker.unpack(member)
     for member in members:
         if member.is_folder and member.mode:
             (folder / member.name).chmod(member.mode & 0o755 | 0o700)
@@ -218,26 +221,46 @@ def _mode(info: ZipInfo) -> int:
     return info.external_attr >> 16 if info.create_system == 3 else 0
 
 
-def _unpack_member(zip_file: ZipFile, member: _Member, folder: Path) -> None:
-    if member.is_folder:
-        make_place(folder, f"{member.name}/.")
-        return
-    place = make_place(folder, member.name)
-    if os.path.lexists(place) and stat.S_ISDIR(place.lstat().st_mode):
-        raise ArchiveError(f"{shown(member.name)}: a folder of this name is in the way")
-    if member.is_link and sys.platform == "win32":
-        logger.warning("%s: a link, left out", shown(member.name))
-        return
-    part = place.with_name(f".cloudq-{secrets.token_hex(6)}")
-    try:
-        if member.is_link:
-            part.symlink_to(_link_target(zip_file, member))
-        else:
-            _write_file(zip_file, member, part)
-        part.replace(place)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+class _Unpacker:
+    """Writes checked members of one archive into a folder."""
+
+    def __init__(self, zip_file: ZipFile, folder: Path) -> None:
+        self._zip_file = zip_file
+        self._folder = folder
+        self._token = secrets.token_hex(6)
+        self._written = 0
+        self._made: set[str] = set()
+
+    def unpack(self, member: _Member) -> None:
+        """Write a member, whole or not at all."""
+        if member.is_folder:
+            make_place(self._folder, f"{member.name}/.")
+            return
+        if member.is_link and sys.platform == "win32":
+            logger.warning("%s: a link, left out", shown(member.name))
+            return
+        place = self._place(member.name)
+        self._written += 1
+        part = f"{os.path.dirname(place)}/.cloudq-{self._token}-{self._written}"  # noqa: PTH120 - a text
+        try:
+            if member.is_link:
+                os.symlink(_link_target(self._zip_file, member), part)  # noqa: PTH211 - a text
+            else:
+                _write_file(self._zip_file, member, part)
+            os.replace(part, place)  # noqa: PTH105 - a text
+        except BaseException as error:
+            Path(part).unlink(missing_ok=True)
+            if isinstance(error, OSError) and Path(place).is_dir() and not Path(place).is_symlink():
+                raise ArchiveError(f"{shown(member.name)}: a folder of this name is in the way") from error
+            raise
+
+    def _place(self, name: str) -> str:
+        """Return where a member goes; the folders above it are there, and looked at once."""
+        above = name.rpartition("/")[0]
+        if above not in self._made:
+            make_place(self._folder, name)
+            self._made.add(above)
+        return f"{self._folder}/{name}"
 
 
 def _link_target(zip_file: ZipFile, member: _Member) -> str:
@@ -249,18 +272,20 @@ def _link_target(zip_file: ZipFile, member: _Member) -> str:
     return os.fsdecode(target)
 
 
-def _write_file(zip_file: ZipFile, member: _Member, path: Path) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+def _write_file(zip_file: ZipFile, member: _Member, path: str) -> None:
     written = 0
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as target, zip_file.open(member.info) as source:
-        # zipfile gives no more than the declared size, and compares the checksum at the end.
-        while block := source.read(_BLOCK):
-            written += target.write(block)
-    if written != member.info.file_size:
-        raise ArchiveError(f"{shown(member.name)}: has {written} bytes, not {member.info.file_size}")
-    path.chmod(member.mode & 0o755 | 0o600)
-    seconds = _time(member.info)
-    os.utime(path, (seconds, seconds))
+    with os.fdopen(os.open(path, _OPEN_FLAGS, 0o600), "wb") as target:
+        with zip_file.open(member.info) as source:
+            # zipfile gives no more than the declared size, and compares the checksum at the end.
+            while block := source.read(_BLOCK):
+                written += target.write(block)
+        if written != member.info.file_size:
+            raise ArchiveError(f"{shown(member.name)}: has {written} bytes, not {member.info.file_size}")
+        target.flush()
+        seconds = _time(member.info)
+        where = target.fileno() if _BY_DESCRIPTOR else path
+        os.chmod(where, member.mode & 0o755 | 0o600)  # noqa: PTH101 - a descriptor
+        os.utime(where, (seconds, seconds))
 
 
 def _time(info: ZipInfo) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, cast
 
 from cloudq.archive import list_members, unpack
-from cloudq.bundle import OUTPUT, Bundles, RemoteFile
+from cloudq.bundle import OUTPUT, Bundles, RemoteFile, StreamedFile
 from cloudq.client.progress import transfer
 from cloudq.client.selection import Patterns
 from cloudq.errors import ArchiveError
@@ -47,16 +46,14 @@ class Outputs:
         """Unpack the files that are meant, and return their names.
 
         Where that is at most half of the archive, only they are fetched; more of it comes faster whole,
-        as parts of one object are fetched side by side.
+        as parts of one object are fetched side by side. No copy of the archive is on the disk.
         """
         if patterns and self._packed_size(patterns) <= self._size // 2:
             with _advised():
                 return frozenset(unpack(self._file, folder, wanted=patterns.admits))
-        # In the folder, as there is no other place that surely has room for it.
-        with tempfile.TemporaryDirectory(prefix=".cloudq-", dir=folder) as temporary, _advised():
-            archive = Path(temporary) / OUTPUT
-            self.save(archive)
-            return frozenset(unpack(archive, folder, wanted=patterns.admits))
+        streamed = partial(StreamedFile, self._bundles, self._job_id, OUTPUT, size=self._size)
+        with _advised(), transfer("fetching outputs", self._size), streamed() as file:
+            return frozenset(unpack(cast("IO[bytes]", file), folder, wanted=patterns.admits))
 
     def _packed_size(self, patterns: Patterns) -> int:
         return sum(size for name, size in self.packed_sizes.items() if patterns.admits(name))

@@ -13,7 +13,7 @@ import pytest
 
 from cloudq.errors import ConfigError
 from cloudq.store import StoreAddress, open_store
-from cloudq.store.choice import choose_library
+from cloudq.store.choice import Choice, choose_library
 from cloudq.store.credentials import StaticKeys, read_aws_settings
 from cloudq.store.s3 import S3Store
 
@@ -172,3 +172,17 @@ def test_an_interrupt_ends_a_request_that_nobody_answers() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 7
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "unsigned"),
+    [("https://s3.example", True), ("", True), ("http://127.0.0.1:1", False)],
+    ids=["https", "AWS", "http"],
+)
+def test_what_is_sent_is_hashed_only_where_nothing_else_guards_it(endpoint: str, unsigned: bool) -> None:
+    pytest.importorskip("obstore")
+    from cloudq.store.obstore_client import make_client
+
+    choice = Choice("obstore", "", StaticKeys("a", "b"))
+    client, _ = make_client(StoreAddress(endpoint, "bucket"), choice)
+    assert client.config.get("unsigned_payload", "false") == str(unsigned).lower()
