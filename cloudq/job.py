@@ -199,6 +199,7 @@ class Job:
         expires: When it must have been given to a scheduler; after that it is not run any more.
         submit_token: Made by the client, so that it knows its own manifest again.
         claim_token: Made by the agent at each claim; empty if nobody claimed it.
+        new_agents_only: Agents of CloudQ 1.2 must leave it alone: not all that they need is stored.
         revision: Raised by one at each write of the manifest.
         attempt: How many times it was given to a scheduler; part of the tag.
         tasks: State of each task of an array job, once the scheduler has it.
@@ -239,6 +240,7 @@ class Job:
     expires: Optional[datetime] = None
     submit_token: str = ""
     claim_token: str = ""
+    new_agents_only: bool = False
     revision: int = 0
     attempt: int = 0
     tasks: Mapping[int, Task] = field(default_factory=dict)

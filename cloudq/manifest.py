@@ -15,6 +15,9 @@ from cloudq.job import MAX_TASKS, ArrayRange, Condition, Job, JobKind, JobState,
 MAX_BYTES = 4 * 1024 * 1024
 MAX_HOLD_IDS = 10_000
 """Each is read again and again while a job waits."""
+NO_SYSTEM = "-"
+"""The `run_system` of a job that nobody has; agents of 1.2 leave it alone, as if another system had it."""
+
 Fail = Callable[[str, str], ManifestError]
 _UNSET = "-"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?\Z")
@@ -73,8 +76,8 @@ _ORDER_OF_1_2 = (
 # What it adds for meta jobs, and what only we write: left out while empty.
 _OPTIONAL = (
     "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "expires", "reason",
-    "progress", "exit_code", "task_states", "task_errors", "submit_token", "claim_token", "revision",
-    "attempt",
+    "progress", "exit_code", "task_states", "task_errors", "new_agents_only", "submit_token", "claim_token",
+    "revision", "attempt",
 )  # fmt: skip
 MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
 # What an agent writes, and the token by which a client knows its own write again. All other members are
@@ -137,6 +140,11 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
     values["extra"] = tuple((k, v) for k, v in members.items() if k not in MEMBERS)
     if not values["name"]:
         raise fail("name", "the name of the script")
+    if values["run_system"] == NO_SYSTEM:
+        values["run_system"] = ""
+    values["new_agents_only"] = members.get("new_agents_only", False)
+    if not isinstance(values["new_agents_only"], bool):
+        raise fail("new_agents_only", f"true or false, got {values['new_agents_only']!r:.60}")
     return Job(**values)
 
 
@@ -152,6 +160,9 @@ def manifest_members(job: Job) -> dict[str, object]:
     values.update({member: getattr(job, attribute) for member, attribute in _NUMBERS.items()})
     values.update({member: format_time(getattr(job, attribute)) for member, attribute in _TIMES.items()})
     values["jobscript_type"] = job.kind.value
+    values["new_agents_only"] = job.new_agents_only
+    if job.new_agents_only and not job.run_system:
+        values["run_system"] = NO_SYSTEM
     values["hold_jid"] = ",".join(job.hold_ids)
     for member, condition in _CONDITIONS.items():
         values[member] = ",".join(i for i in job.hold_ids if job.conditions.get(i) is condition)

@@ -342,10 +342,9 @@ def test_an_agent_of_1_2_is_known_by_a_log_without_a_presence(bundles: Bundles, 
     bundles.publish(presence("New"))
     bundles.mark_active("new", "a1")
     bundles.upload_agent_log("New", tmp_path / "log")
-    assert not bundles.signs_of_life().of_1_2
     bundles.upload_agent_log("old", tmp_path / "log")
     signs = bundles.signs_of_life()
-    assert (set(signs.presences), set(signs.logs), signs.of_1_2) == ({"new"}, {"new", "old"}, True)
+    assert (set(signs.presences), set(signs.logs)) == ({"new"}, {"new", "old"})
 
 
 def test_an_agent_is_alive_for_three_heartbeats() -> None:

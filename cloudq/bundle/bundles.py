@@ -57,11 +57,6 @@ class SignsOfLife:
     presences: Mapping[str, datetime]
     logs: Mapping[str, datetime]
 
-    @property
-    def of_1_2(self) -> bool:
-        """True if an agent of CloudQ 1.2 has run a job from this bucket."""
-        return not self.logs.keys() <= self.presences.keys()
-
 
 @dataclass(frozen=True)
 class Bundles:

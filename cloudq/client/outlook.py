@@ -35,8 +35,8 @@ class Outlook:
 
     @property
     def is_new(self) -> bool:
-        """True if those that will look at the job are agents of this version, as far as can be seen."""
-        return bool(self._concerned()) and not self.signs.of_1_2
+        """True if those that are to take the job are agents of this version, as far as can be seen."""
+        return bool(self._concerned())
 
     def is_good(self, now: datetime) -> bool:
         """Tell whether a living agent surely takes the job, without asking any."""

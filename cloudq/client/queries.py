@@ -46,6 +46,7 @@ def stat(*, job_id: Optional[str], id_option: Optional[str], events: bool, as_js
     """Show everything that is recorded of a job."""
     from cloudq.client.stat import load_members, render_members
     from cloudq.client.warnings import print_warnings
+    from cloudq.manifest import NO_SYSTEM
 
     config = load_config()
     bundles = open_bundles(config)
@@ -58,8 +59,9 @@ def stat(*, job_id: Optional[str], id_option: Optional[str], events: bool, as_js
         print_json(members)
     else:
         click.echo(render_members(members, local=on_terminal()))
-        if members.get("state") in OPEN_STATES:
-            print_warnings(bundles, [str(members.get("run_system", ""))])
+        system = str(members.get("run_system", ""))
+        if members.get("state") in OPEN_STATES and system != NO_SYSTEM:
+            print_warnings(bundles, [system])
 
 
 def _print_events(bundles: Bundles, job_id: str, *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Optional
 
-from cloudq.bundle import PROJECT, REQUEUE_SIGNATURE, RESOURCE, Bundles, Record
+from cloudq.bundle import REQUEUE_SIGNATURE, Bundles, Record
 from cloudq.errors import ConflictError, InputError, JobStateError
 from cloudq.job import Job, JobKind, JobState, is_job_id
 from cloudq.store.probe import has_conditional_writes, store_time
@@ -66,21 +65,12 @@ def requeue(bundles: Bundles, job_id: str, wanted: Requeue, sign: Sign = lambda 
     signature = sign(target)
     if signature is not None:
         bundles.write(job_id, REQUEUE_SIGNATURE, signature)
-    if job.kind is JobKind.META and bundles.signs_of_life().of_1_2:
-        _add_definitions(bundles, job_id)
     try:
         freed = _freed(bundles, record, target)
     except ConflictError as error:
         raise JobStateError(f"job {job_id}: was changed by somebody else at this moment") from error
     _announce(bundles, before=job, now=freed)
     return freed
-
-
-def _add_definitions(bundles: Bundles, job_id: str) -> None:
-    """Add the files, left out by the client, without which an agent of 1.2 makes a meta job an ERROR."""
-    for name in (PROJECT, RESOURCE):
-        with contextlib.suppress(ConflictError):
-            bundles.add(job_id, name, b"")
 
 
 def unclaimed(job: Job) -> Job:
@@ -94,6 +84,7 @@ def unclaimed(job: Job) -> Job:
         "conditions",
         "array_range",
         "expires",
+        "new_agents_only",
     )
     kept = (*of_the_client, "submitted", "submit_token", "input_size", "attempt", "revision", "extra")
     return replace(blank, **{name: getattr(job, name) for name in kept})

@@ -113,8 +113,7 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
 def _definitions(config: ClientConfig, outlook: Outlook) -> dict[str, bytes]:
     """Return the files that must travel with a job: those whose names its script uses.
 
-    While there may be an agent of 1.2, all, if need be empty ones: whatever its name, it makes a meta job
-    without them an ERROR.
+    To an agent of 1.2 all, if need be empty ones: it makes a meta job without them an ERROR.
     """
     directives = outlook.demand.directives
     if directives is None:
@@ -135,7 +134,9 @@ def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: date
     """
     archive, script = parcel.archive, parcel.objects[parcel.job.name]
     input_size = len(script) + (archive.stat().st_size if archive else 0)
-    job = replace(parcel.job, submitted=now, input_size=input_size)
+    # An agent of 1.2 makes a meta job an ERROR, also another system's, that lacks what only it wants.
+    new_only = parcel.job.kind is JobKind.META and parcel.outlook.is_new
+    job = replace(parcel.job, submitted=now, input_size=input_size, new_agents_only=new_only)
     job = _store(bundles, config, replace(parcel, job=job))
     _notify(bundles, job, parcel.outlook, now)
     return job

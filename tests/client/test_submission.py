@@ -135,19 +135,30 @@ def test_a_meta_job_always_has_both_definitions(laptop: Laptop, bundles: Bundles
     assert [bundles.read(job.id, name) for name in ("project", "resource")] == [b"", b""]
 
 
-def test_definitions_that_only_agents_of_1_2_want_travel_where_one_may_be(
+def test_a_job_without_what_agents_of_1_2_want_is_one_that_they_leave_alone(
     laptop: Laptop, bundles: Bundles
 ) -> None:
+    """The first they look at is `run_system`: they go on only if it is empty or their own name."""
     laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
     bundles.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
     job = give(laptop, bundles, "bare.sh")
-    assert set(bundles.entries(job.id)) == {"bare.sh", "manifest.json"}
-    (laptop.home / "log").write_text("")
-    bundles.upload_agent_log("old", laptop.home / "log")
-    job = give(laptop, bundles, "bare.sh")
-    assert bundles.read(job.id, "resource") == b"[r1]\nsys1 = -p gpu\n"
     again = resubmit(bundles, laptop.config, job.id, failed_only=False, directives={}, now=NOW)
-    assert {"project", "resource"} <= set(bundles.entries(again.id))
+    for stored in (job, again):
+        assert set(bundles.entries(stored.id)) == {"bare.sh", "manifest.json"}
+        assert json.loads(bundles.read(stored.id, "manifest.json"))["run_system"] == "-"
+        assert bundles.load(stored.id).job.run_system == ""
+
+
+def test_a_job_for_a_system_without_a_new_agent_has_all_that_one_of_1_2_wants(
+    laptop: Laptop, bundles: Bundles
+) -> None:
+    laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: old\necho\n")
+    bundles.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
+    job = give(laptop, bundles, "bare.sh")
+    again = resubmit(bundles, laptop.config, job.id, failed_only=False, directives={}, now=NOW)
+    for stored in (job, again):
+        assert {"project", "resource"} <= set(bundles.entries(stored.id))
+        assert json.loads(bundles.read(stored.id, "manifest.json"))["run_system"] == ""
 
 
 def test_inputs_travel_in_one_archive(laptop: Laptop, bundles: Bundles) -> None:
