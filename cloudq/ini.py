@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from configparser import ConfigParser, InterpolationError
@@ -151,5 +150,7 @@ def _exists(path: Path) -> bool:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower().replace("-", "_"), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"

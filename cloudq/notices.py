@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,6 +44,10 @@ class Notices:
 
 def parse_command(text: str) -> tuple[str, ...]:
     """Split a command as a shell does. Raises ValueError."""
+    if not text:
+        return ()
+    import shlex
+
     return tuple(shlex.split(text))
 
 

@@ -11,10 +11,6 @@ from typing import Optional, TypeVar
 
 from cloudq.ini import Ini
 
-KEYS = (
-    "principals", "projects", "resources", "longest_walltime", "most_tasks", "local_scripts",
-    "scheduler_options", "containers_only", "images", "largest_input",
-)  # fmt: skip
 _SECTION = "policy"
 _PLACE = re.compile(r"s3://[A-Za-z0-9._-]+(/(?!\.{0,2}(/|\Z))[^/\s]+)*/?\Z")
 _T = TypeVar("_T")
@@ -73,7 +69,7 @@ def matches(text: str, patterns: tuple[str, ...]) -> bool:
 
 def read_policy(ini: Ini) -> Policy:
     """Read the section `[policy]`; without it everything is allowed. Raises ConfigError."""
-    # Only agents have policies, and this package brings jinja2 with it.
+    # Not every agent has a policy.
     from cloudq.metascript.values import parse_memory, parse_walltime, parse_yes_or_no
 
     return Policy(

@@ -11,15 +11,9 @@ from typing import Union
 
 import pytest
 
-from cloudq import config
-from cloudq.config import (
-    AgentConfig,
-    ClientConfig,
-    agent_config_file,
-    client_config_file,
-    load_agent_config,
-    load_client_config,
-)
+from cloudq import agentconfig, config
+from cloudq.agentconfig import AgentConfig, agent_config_file, load_agent_config
+from cloudq.config import ClientConfig, client_config_file, load_client_config
 from cloudq.errors import ConfigError
 from cloudq.store import StoreAddress
 
@@ -262,7 +256,8 @@ def test_what_an_agents_file_does_not_know_is_refused(file: Path, old: str, new:
 
 
 def test_each_key_that_is_read_is_known() -> None:
-    read = re.findall(r'ini\.\w+\(\s*"(default|agent|client)", "([a-z_]+)"', inspect.getsource(config))
+    code = inspect.getsource(config) + inspect.getsource(agentconfig)
+    read = re.findall(r'ini\.\w+\(\s*"(default|agent|client)", "([a-z_]+)"', code)
     assert len(read) > 15
     assert {(section, key) for section, key in read if key not in (config._KEYS[section] or ())} == set()
 

@@ -10,8 +10,8 @@ from typing import Optional
 import click
 
 from cloudq import LOG_LEVELS
+from cloudq.agentconfig import AgentConfig, agent_config_file, load_agent_config
 from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, remembered, version_option
-from cloudq.config import AgentConfig, agent_config_file, load_agent_config
 from cloudq.errors import InputError
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import get_args
 
 from cloudq.agent.workplace import Workplace
+from cloudq.agentconfig import AgentConfig
 from cloudq.archive.names import check_name, shown
 from cloudq.bundle import DATA
-from cloudq.config import AgentConfig
 from cloudq.errors import ArchiveError, InputError, NotFoundError, StoreRefusedError
 from cloudq.job import Job
 from cloudq.store import Method, Store, open_store

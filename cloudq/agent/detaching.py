@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from cloudq.agent.lease import check_gone
 from cloudq.agent.service import open_queue, run_forever
 from cloudq.agent.solitude import sole_agent
+from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles
-from cloudq.config import AgentConfig
 from cloudq.errors import AgentRunsError, CloudQError
 from cloudq.store import open_store
 

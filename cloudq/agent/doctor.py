@@ -16,8 +16,8 @@ from cloudq.agent.machine import folder_findings, sharing_finding
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers import open_scheduler
 from cloudq.agent.solitude import is_running, read_pid
+from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.bundle import Bundles, probe_folder
-from cloudq.config import AgentConfig, load_agent_config
 from cloudq.doctor import ConfigCheck
 from cloudq.errors import CloudQError, CommandError, ConfigError
 from cloudq.finding import Finding, fail, ok, refused, tried, warn

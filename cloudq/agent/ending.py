@@ -12,7 +12,7 @@ from typing import Optional
 
 from cloudq.agent.passes import Agent
 from cloudq.agent.workplace import ActiveJob
-from cloudq.config import AgentConfig
+from cloudq.agentconfig import AgentConfig
 from cloudq.errors import StoreError
 
 logger = logging.getLogger(__name__)

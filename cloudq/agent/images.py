@@ -15,7 +15,7 @@ from typing import Optional
 from filelock import FileLock
 
 from cloudq.agent.registry import pin, registry_of
-from cloudq.config import DETECT, AgentConfig
+from cloudq.agentconfig import DETECT, AgentConfig
 from cloudq.errors import CommandError, InputError, NotFoundError, StoreRefusedError
 from cloudq.metascript import Placement, container_program
 from cloudq.process import Runner, run

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Optional
 
+from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles
-from cloudq.config import AgentConfig
 from cloudq.errors import AgentRunsError, ConflictError
 from cloudq.presence import Presence
 

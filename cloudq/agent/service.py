@@ -26,8 +26,8 @@ from cloudq.agent.signals import Signals
 from cloudq.agent.solitude import sole_agent
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import Workplace
+from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles
-from cloudq.config import AgentConfig
 from cloudq.errors import (
     AgentRunsError,
     CloudQError,

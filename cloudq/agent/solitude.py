@@ -15,7 +15,7 @@ from typing import Optional
 from filelock import FileLock, Timeout
 
 from cloudq.agent.folders import Folders
-from cloudq.config import AgentConfig
+from cloudq.agentconfig import AgentConfig
 from cloudq.errors import AgentRunsError, CloudQError
 from cloudq.store.files import appearing
 

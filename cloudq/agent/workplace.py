@@ -11,8 +11,8 @@ from cloudq.agent.folders import Folders
 from cloudq.agent.lease import Lease
 from cloudq.agent.ledger import Ledger
 from cloudq.agent.queue import Queue
+from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles, Record
-from cloudq.config import AgentConfig
 from cloudq.job import Job, Task
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from cloudq.bundle.names import CANCEL, MANIFEST, is_product
 from cloudq.errors import (
@@ -20,9 +20,11 @@ from cloudq.errors import (
 )
 from cloudq.job import Job, is_job_id
 from cloudq.manifest import next_revision, parse_manifest, render_manifest
-from cloudq.presence import Presence, parse_presence, render_presence
 from cloudq.store import Entry, Store
 from cloudq.system import ANY
+
+if TYPE_CHECKING:
+    from cloudq.presence import Presence
 
 _AGENT = "agent/"
 SYSTEMS = "agent/.systems/"
@@ -148,7 +150,7 @@ class Bundles:
         Raises:
             ConflictError: A job of this id exists.
         """
-        job = replace(job, submit_token=secrets.token_hex(8))
+        job = replace(job, submit_token=_token())
         try:
             return Record(job, self.store.create(self._key(job.id, MANIFEST), render_manifest(job)))
         except ConflictError:
@@ -180,13 +182,12 @@ class Bundles:
         Raises:
             ConflictError: Somebody else was first.
         """
-        token = secrets.token_hex(8)
         return self.save(
             record,
             replace(
                 record.job,
                 run_system=system.lower(),
-                claim_token=token,
+                claim_token=_token(),
                 received=now,
                 attempt=record.job.attempt + 1,
             ),
@@ -367,6 +368,8 @@ class Bundles:
         Raises:
             ConflictError: Another one is there.
         """
+        from cloudq.presence import render_presence
+
         key, data = self._presence_key(presence.system), render_presence(presence)
         return self._replace(key, data, etag=over) if over else self.store.create(key, data)
 
@@ -374,7 +377,7 @@ class Bundles:
         """Return what an agent published last, None if it never did."""
         key = self._presence_key(system)
         try:
-            return parse_presence(self.store.read(key).data, key)
+            return _parse_presence(self.store.read(key).data, key)
         except NotFoundError:
             return None
 
@@ -389,7 +392,7 @@ class Bundles:
         except NotFoundError:
             return None, ""
         try:
-            return parse_presence(blob.data, key), blob.etag
+            return _parse_presence(blob.data, key), blob.etag
         except ManifestError:
             return None, blob.etag
 
@@ -398,7 +401,7 @@ class Bundles:
         found = []
         for entry in self.store.list(self.prefix + SYSTEMS):
             with contextlib.suppress(ManifestError, NotFoundError):
-                found.append(parse_presence(self.store.read(entry.key).data, entry.key))
+                found.append(_parse_presence(self.store.read(entry.key).data, entry.key))
         return found
 
     def _replace(self, key: str, data: bytes, *, etag: str) -> str:
@@ -429,6 +432,17 @@ class Bundles:
 
     def _presence_key(self, system: str) -> str:
         return f"{self.prefix}{SYSTEMS}{_marker_name(system)}.json"
+
+
+def _parse_presence(data: bytes, key: str) -> Presence:
+    from cloudq.presence import parse_presence  # not every command reads one
+
+    return parse_presence(data, key)
+
+
+def _token() -> str:
+    """Make what tells one writer from all others; by the kernel, as `secrets` takes long to import."""
+    return os.urandom(8).hex()
 
 
 def _marker_name(system: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
@@ -70,6 +69,8 @@ def load_jobs(
             return job_id
         except NoSuchJobError:
             return job_id if _abandoned(bundles, job_id, now) else None
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(READERS) as pool:
         ids = tuple(bundles.ids())

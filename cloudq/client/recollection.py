@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from binascii import crc32
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from cloudq.bundle import SignsOfLife
-from cloudq.config import ClientConfig
 from cloudq.errors import NoSuchJobError
 from cloudq.job import Job, is_job_id
-from cloudq.presence import Presence
+
+if TYPE_CHECKING:
+    from cloudq.bundle import SignsOfLife
+    from cloudq.config import ClientConfig
+    from cloudq.presence import Presence
 
 LAST = "@last"
 """Stands for the job that was submitted last from this computer."""
@@ -39,11 +42,10 @@ class RememberedJob:
 
 def cache_folder(config: ClientConfig) -> Path:
     """Return the folder of this bucket; it need not exist."""
-    import hashlib
-
+    # Not by hashlib, which takes longer to import than all the rest of a command's work.
     top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = f"{config.store.endpoint_url} {config.store.bucket} {config.prefix}"
-    return top / "cloudq" / hashlib.sha256(place.encode()).hexdigest()[:16]
+    return top / "cloudq" / f"{config.store.bucket}-{crc32(place.encode()):08x}"
 
 
 def keep(file: Path, data: bytes) -> None:
@@ -109,6 +111,8 @@ def remember_signs(config: ClientConfig, signs: SignsOfLife, now: datetime) -> N
 
 def recall_signs(config: ClientConfig) -> Optional[tuple[SignsOfLife, datetime]]:
     """Return what is remembered of that, and of when it is; None if nothing is."""
+    from cloudq.bundle import SignsOfLife
+
     first, *lines = _read(cache_folder(config) / _SIGNS).splitlines() or [""]
     found: dict[str, dict[str, datetime]] = {"presence": {}, "log": {}}
     try:

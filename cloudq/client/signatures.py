@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
-from cloudq import signing
 from cloudq.bundle import INPUT, JOB_SIGNATURE, Bundles
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError, NotFoundError, RefusedError
 from cloudq.job import Job
 from cloudq.manifest import signed_members
-from cloudq.signing import Statement
 
 _RESUBMITTED = ("uuid", "name", "jobscript_type", "submit_to", "submit_opt", "array_tid")
 
@@ -23,10 +21,12 @@ def sign_job(
     """Sign a job and all its files; None if the configuration has no key. Raises CloudQError."""
     if config.signing_key is None:
         return None
+    from cloudq import signing
+
     files = {name: signing.digest(data) for name, data in objects.items()}
     if archive is not None:
         files[INPUT] = signing.digest_file(archive)
-    statement = Statement(signing.JOB, config.bucket, signed_members(job), files)
+    statement = signing.Statement(signing.JOB, config.bucket, signed_members(job), files)
     return signing.sign(statement, config.signing_key)
 
 
@@ -43,6 +43,8 @@ def check_own(
     key = config.signing_key
     if key is None:
         return
+    from cloudq import signing
+
     files = {name: signing.digest(data) for name, data in objects.items()}
     if archive is not None:
         files[INPUT] = signing.digest_file(archive)
@@ -61,12 +63,17 @@ def sign_requeue(config: ClientConfig, job: Job) -> Optional[bytes]:
     """Sign that a job is to be run once more, by its addressee; None without a key. Raises CloudQError."""
     if config.signing_key is None:
         return None
+    from cloudq import signing
+
     members = {"uuid": job.id, "attempt": job.attempt, "run_on": job.run_on, "submit_to": job.submit_to}
-    return signing.sign(Statement(signing.REQUEUE, config.bucket, members), config.signing_key)
+    return signing.sign(signing.Statement(signing.REQUEUE, config.bucket, members), config.signing_key)
 
 
 def sign_cancel(config: ClientConfig, job_id: str) -> Optional[bytes]:
     """Sign the request to cancel a job; None if the configuration has no key. Raises CloudQError."""
     if config.signing_key is None:
         return None
-    return signing.sign(Statement(signing.CANCEL, config.bucket, {"uuid": job_id}), config.signing_key)
+    from cloudq import signing
+
+    statement = signing.Statement(signing.CANCEL, config.bucket, {"uuid": job_id})
+    return signing.sign(statement, config.signing_key)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -101,13 +100,22 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     demand = demand_of(config, job, script)
     outlook = look_out(bundles, config, demand, now=now, sparing=bool(submission.inputs))
     objects = {job.name: script, **_definitions(config, outlook)}
-    with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
+    with _scratch_folder(bool(submission.inputs)) as folder:
         archive = Path(folder) / INPUT if submission.inputs else None
         if archive is not None:
             with waiting("packing inputs"):
                 pack_inputs(submission.inputs, archive)
         job = replace(job, expires=expires_of(config, submission.expires_after, now))
         return deliver(bundles, config, Parcel(job, outlook, objects, archive), now=now)
+
+
+def _scratch_folder(wanted: bool) -> AbstractContextManager[str]:
+    """Make a folder for the time of a block, if one is wanted: the module for it takes long to import."""
+    if not wanted:
+        return nullcontext("")
+    from tempfile import TemporaryDirectory
+
+    return TemporaryDirectory(prefix="cloudq-")
 
 
 def _definitions(config: ClientConfig, outlook: Outlook) -> dict[str, bytes]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +82,8 @@ def submit_all(
         return
     for one in wanted:
         check(bundles, config, one)
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(SUBMITTERS) as pool:
         yield from pool.map(lambda one: submit(bundles, config, one, now=now()), wanted)
 
@@ -97,6 +97,8 @@ def _with_row(options: Mapping[str, Any], row: Mapping[str, str]) -> Submission:
 
 
 def _rows(text: str, source: str) -> list[dict[str, str]]:
+    import csv
+
     reader = csv.DictReader(io.StringIO(text), strict=True, skipinitialspace=True)
     try:
         rows = [dict(row) for row in reader]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -64,7 +63,11 @@ def on_terminal() -> bool:
 
 def terminal_width() -> int:
     """Return how many characters fit into a line of our stdout; any number, if it is no terminal."""
-    return shutil.get_terminal_size().columns if on_terminal() else _WIDE_ENOUGH_FOR_FILES
+    if not on_terminal():
+        return _WIDE_ENOUGH_FOR_FILES
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def _fitted(cell: str, width: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,9 @@ from cloudq.bundle import Bundles
 from cloudq.client.display import visible
 from cloudq.client.invocation import present
 from cloudq.errors import CloudQError
-from cloudq.presence import Presence
+
+if TYPE_CHECKING:
+    from cloudq.presence import Presence
 
 
 def warnings(bundles: Bundles, systems: Iterable[str], *, now: datetime) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,5 +178,7 @@ def _read(directives: Directives, directive: DirectiveLine) -> Directives:
 
 def suggestion(key: str) -> str:
     """Say what is near an unknown key, or what there is."""
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), KEYS, n=1)
+    from difflib import get_close_matches
+
+    close = get_close_matches(key.lower().replace("-", "_"), KEYS, n=1)
     return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(KEYS)}"

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn, Optional, Union
 
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    PackageLoader,
-    PrefixLoader,
-    StrictUndefined,
-    TemplateError,
-    TemplateNotFound,
-)
-
-from cloudq.errors import ConfigError, MetaScriptError
+from cloudq.errors import MetaScriptError
 from cloudq.job import ArrayRange
 from cloudq.metascript.parse import MetaScript
 from cloudq.metascript.values import unprintable
@@ -62,7 +47,9 @@ def translate(
         MetaScriptError: A directive that has no meaning on this system.
         ConfigError: No template for the scheduler or the container runtime, or a faulty one.
     """
-    return _render(f"{system.scheduler}.sh", _values(script, system, placement), system, template_dirs)
+    from cloudq.metascript.rendering import render  # Jinja2 takes long to import
+
+    return render(f"{system.scheduler}.sh", _values(script, system, placement), system, template_dirs)
 
 
 def container_program(
@@ -77,44 +64,9 @@ def container_program(
         ConfigError: No template for the container runtime, or a faulty one.
     """
     values: dict[str, object] = {"system": system, "placement": placement, "gpu": False}
-    return _render(f"containers/{system.container_runtime}.sh", values, system, template_dirs)
+    from cloudq.metascript.rendering import render
 
-
-def _render(
-    name: str, values: dict[str, object], system: System, template_dirs: Sequence[Union[str, Path]]
-) -> str:
-    environment = _environment(tuple(str(path) for path in template_dirs))
-    try:
-        text = environment.get_template(name).render(values)
-    except TemplateNotFound as error:
-        raise ConfigError(_no_template(environment, str(error.name), system)) from error
-    except TemplateError as error:
-        raise ConfigError(f"template of system {system.name}: {error}") from error
-    return text if text.endswith(("\n", "\\")) else text + "\n"
-
-
-@lru_cache(maxsize=8)
-def _environment(template_dirs: tuple[str, ...]) -> Environment:
-    own = PackageLoader("cloudq.metascript")
-    site: list[BaseLoader] = [FileSystemLoader(path) for path in template_dirs]
-    environment = Environment(  # noqa: S701 - the output is a shell script: values pass `quote`
-        loader=ChoiceLoader([*site, own, PrefixLoader({"cloudq": own})]),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(quote=shlex.quote, clock=_clock, options=_options, mebibytes=_mebibytes)
-    environment.tests["matching"] = lambda text, pattern: re.search(pattern, text) is not None
-    return environment
-
-
-def _no_template(environment: Environment, name: str, system: System) -> str:
-    folder = name.rpartition("/")[0]
-    known = environment.list_templates(filter_func=lambda other: other.rpartition("/")[0] == folder)
-    word = "container_runtime" if folder == "containers" else "type"
-    words = sorted(Path(other).stem for other in known if other != "base.sh")
-    return f"system {system.name}: no template {name}: expected {word} to be one of {', '.join(words)}"
+    return render(f"containers/{system.container_runtime}.sh", values, system, template_dirs)
 
 
 def _values(script: MetaScript, system: System, placement: Placement) -> dict[str, object]:
@@ -187,26 +139,3 @@ def _interpreter(shell: str) -> str:
     if shell.startswith("/"):
         return f"#!{shell}"
     return {"": "#!/bin/bash", "sh": "#!/bin/sh"}.get(shell, f"#!/usr/bin/env {shell}")
-
-
-def _clock(time: timedelta) -> str:
-    """Write a time as `HH:MM:SS`, its hours unlimited."""
-    minutes, seconds = divmod(int(time.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{seconds:02}"
-
-
-def _mebibytes(size: int) -> int:
-    """Write bytes as MiB, rounded up."""
-    return -(-size // 2**20)
-
-
-def _options(words: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return each option with its values; a word such as `-5` is a value."""
-    groups: list[tuple[str, list[str]]] = []
-    for word in words:
-        if re.match(r"-+[^0-9]", word) or not groups:
-            groups.append((word, []))
-        else:
-            groups[-1][1].append(word)
-    return groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import SystemRandom
 from typing import Optional
 
 from cloudq.errors import ConflictError
@@ -12,7 +11,6 @@ from cloudq.store import Blob
 ATTEMPTS = 8
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
-_random = SystemRandom()
 
 
 def settle(
@@ -63,4 +61,6 @@ def settle(
 
 
 def _pause(attempt: int) -> float:
-    return _random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt)
+    from random import SystemRandom
+
+    return SystemRandom().uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,9 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The folder does not exist, cannot be written to, or is full.
     """
-    descriptor, name = tempfile.mkstemp(prefix=".cloudq-", dir=path.parent)
-    temporary = Path(name)
+    # By hand, because the module tempfile takes long to import.
+    temporary = path.with_name(f".cloudq-{os.urandom(8).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from itertools import chain, islice
@@ -258,6 +256,8 @@ class ObstoreStore:
             raise StoreError(f"{self.url}: cannot write {key!r}: a key that cannot be")
         head, is_all = head_of(blocks, PART)
         if is_all:
+            import hashlib
+
             etag = self.write(key, head)
             if etag == hashlib.md5(head, usedforsecurity=False).hexdigest():
                 # The server has told the sum of what it has: there is nothing more to ask.
@@ -278,6 +278,8 @@ class ObstoreStore:
             if size:
                 raise StoreError(f"{self.url}: only 0 of {size} bytes of {key!r} came")
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         data, meta = first
         watcher = current_watcher()
         file.write(data)

@@ -15,8 +15,8 @@ from cloudq.agent.lease import Lease
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.workplace import Workplace
+from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles
-from cloudq.config import AgentConfig
 from cloudq.job import ArrayRange, Job, JobKind, new_job_id
 from cloudq.store import Store, StoreAddress
 from cloudq.store.memory import MemoryStore

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloudq.agent.cli import main
-from cloudq.config import load_agent_config
+from cloudq.agentconfig import load_agent_config
 from tests.client.conftest import new_runner
 
 INIT = ("--name", "here", "--type", "local", "--endpoint-url", "file:///b", "--bucket", "b")

@@ -19,8 +19,8 @@ from cloudq.agent.doctor import Machine, examine
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.machine import filesystem_of, folder_findings, sharing_finding
 from cloudq.agent.solitude import sole_agent
+from cloudq.agentconfig import load_agent_config
 from cloudq.bundle import Bundles
-from cloudq.config import load_agent_config
 from cloudq.errors import CommandError
 from cloudq.finding import Finding, Level
 from cloudq.job import Job, JobKind

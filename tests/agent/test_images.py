@@ -16,7 +16,7 @@ import pytest
 
 from cloudq.agent.images import ImageFinder, find_runtime
 from cloudq.agent.registry import Answer, pin, registry_of
-from cloudq.config import AgentConfig, load_agent_config
+from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.errors import CommandError, ConfigError, InputError, StoreUnreachableError
 from cloudq.job import JobState
 from cloudq.metascript import Placement

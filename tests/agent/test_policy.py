@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudq.agentconfig import load_agent_config
 from cloudq.bundle import INPUT, PROJECT
-from cloudq.config import load_agent_config
 from cloudq.errors import ConfigError
 from cloudq.job import JobState
 from cloudq.policy import Policy

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cloudq.agentconfig import load_agent_config
 from cloudq.builder.boot import render_agent_config, setup_files
 from cloudq.builder.configuration import merge, render_configuration
 from cloudq.builder.dependencies import load_yaml
@@ -16,7 +17,6 @@ from cloudq.builder.network import Network, render_network
 from cloudq.builder.plan import JobStore, Plan, adapt, check_name, make_store
 from cloudq.builder.presets import copy_preset, load_preset, make_preset, packaged_presets
 from cloudq.builder.tables import render_plan
-from cloudq.config import load_agent_config
 from cloudq.errors import ConfigError, InputError
 from tests.builder.conftest import make_order, make_plan
 from tests.builder.fakes import START

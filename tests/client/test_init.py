@@ -6,7 +6,7 @@ import inspect
 import io
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from configparser import ConfigParser
 from dataclasses import replace
 from importlib.resources import files
@@ -16,7 +16,8 @@ import click
 import pytest
 
 from cloudq import config
-from cloudq.config import load_agent_config, load_client_config
+from cloudq.agentconfig import load_agent_config
+from cloudq.config import load_client_config
 from cloudq.errors import ConfigError, InputError
 from cloudq.setup import (
     AGENT_QUESTIONS,
@@ -163,11 +164,11 @@ def test_the_templates_of_definitions_define_nothing(template: str) -> None:
 
 @pytest.mark.parametrize(
     ("template", "source"),
-    [("client-config.ini", "load_client_config"), ("agent-config.ini", "load_agent_config")],
+    [("client-config.ini", config.load_client_config), ("agent-config.ini", load_agent_config)],
 )
-def test_each_template_has_every_key_that_is_read(template: str, source: str) -> None:
-    code = inspect.getsource(getattr(config, source)) + inspect.getsource(config._address)
-    code += inspect.getsource(config._prefix)
+def test_each_template_has_every_key_that_is_read(template: str, source: Callable[[Path], object]) -> None:
+    code = inspect.getsource(source) + inspect.getsource(config.store_address)
+    code += inspect.getsource(config.key_prefix)
     keys = set(re.findall(r'"(?:default|agent|client)", "([a-z_]+)"', code))
     text = (files("cloudq") / "templates" / template).read_text(encoding="utf-8")
     assert keys

@@ -24,7 +24,7 @@ import obstore  # noqa: F401
 
 import cloudq
 from cloudq.agent import claims, passes, service
-from cloudq.config import load_agent_config
+from cloudq.agentconfig import load_agent_config
 from cloudq.process import DEFAULT_TIMEOUT, Completed, run
 from cloudq.store import Entry, Store, StoreAddress, open_store, probe
 from tests.faults.doom import Doom, DoomedStore

@@ -30,10 +30,11 @@ from cloudq.agent.schedulers import SCHEDULERS
 from cloudq.agent.schedulers.base import KillExplainer, Scheduler
 from cloudq.agent.schedulers.slurm import Slurm
 from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.agentconfig import load_agent_config
 from cloudq.archive import list_members, unpack
 from cloudq.bundle import Record
 from cloudq.client.display import visible_text
-from cloudq.config import load_agent_config, load_client_config
+from cloudq.config import load_client_config
 from cloudq.errors import (
     ArchiveError,
     ConfigError,

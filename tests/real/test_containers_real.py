@@ -22,7 +22,7 @@ import pytest
 
 from cloudq.agent.images import ImageFinder
 from cloudq.agent.registry import pin
-from cloudq.config import AgentConfig, load_agent_config
+from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.metascript import Placement, parse_meta_script, translate
 from cloudq.system import System
 from tests.real.conftest import AGENT_USER, ROOT, TESTBED
