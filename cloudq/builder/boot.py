@@ -17,12 +17,6 @@ CONFIG = "config.ini"
 LEASE = "lease"
 DRAIN = "drain"
 _PYTHON_FLOOR = "(3, 10)"
-_APPTAINER = "1.4.5"
-_RELEASES = "https://github.com/apptainer/apptainer/releases/download"
-_PACKAGES = {
-    "debian": f"apptainer_{_APPTAINER}_amd64.deb",
-    "redhat": f"apptainer-{_APPTAINER}-1.x86_64.rpm",
-}
 _FAMILIES = {"ubuntu2404": "debian", "alinux2023": "redhat"}
 
 
@@ -46,13 +40,10 @@ def setup_files(
         "secret_arn": secret_arn,
         # An ARN's fourth part is its region.
         "secret_region": secret_arn.split(":")[3] if secret_arn else "",
-        "wants_apptainer": plan.preset.apptainer,
         "wants_docker": plan.preset.docker,
         "family": family,
-        "apptainer": {
-            "file": _PACKAGES[family],
-            "url": f"{_RELEASES}/v{_APPTAINER}/{_PACKAGES[family]}",
-        },
+        "apptainer": plan.preset.package,
+        "apptainer_file": "apptainer.deb" if family == "debian" else "apptainer.rpm",
     }
     return {
         AGENT: agent,

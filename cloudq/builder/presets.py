@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
@@ -17,6 +18,7 @@ DEFAULT = "default"
 OPERATING_SYSTEMS = {"ubuntu2404": "ubuntu", "alinux2023": "ec2-user"}
 """Operating system -> the name of its unprivileged user."""
 STORAGE = ("efs", "fsx-scratch")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,23 @@ class Accounting:
 
 
 @dataclass(frozen=True)
+class Package:
+    """A package file of Apptainer, and the SHA-256 (hexadecimal) without which root would not install it."""
+
+    url: str
+    sha256: str
+
+
+APPTAINER_PACKAGES = {
+    "ubuntu2404": Package(
+        "https://github.com/apptainer/apptainer/releases/download/v1.4.5/apptainer_1.4.5_amd64.deb",
+        "70f19af846501acfbc2e42e7cfeee9ee11ddbbfa1c3502d0d99cde34e8e0af05",
+    )
+}
+"""Operating system -> the package that it gets unless a preset names another."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """What a cluster is made of; the comments in `presets/default.yaml` explain each member."""
 
@@ -47,10 +66,18 @@ class Preset:
     root_volume_gb: int
     queues: tuple[QueueOptions, ...]
     apptainer: bool
+    apptainer_package: Optional[Package]
     docker: bool
     storage: tuple[str, ...]
     accounting: Optional[Accounting]
     cluster: Mapping[str, Any]
+
+    @property
+    def package(self) -> Optional[Package]:
+        """The package of Apptainer for the nodes; None if they get none."""
+        if not self.apptainer:
+            return None
+        return self.apptainer_package or APPTAINER_PACKAGES[self.os]
 
     @property
     def user(self) -> str:
@@ -143,6 +170,9 @@ def make_preset(members: Mapping[str, Any], source: str) -> Preset:
     storage = tuple(check.of_type("storage", members["storage"], list, "a list such as [efs]"))
     if not set(storage) <= set(STORAGE):
         raise check.fault("storage", f"some of {', '.join(STORAGE)}", members["storage"])
+    package = check.package(members["apptainer_package"])
+    if members["apptainer"] is True and package is None and members["os"] not in APPTAINER_PACKAGES:
+        raise check.fault("apptainer_package", f"url and sha256 of one for {members['os']}", None)
     queues = check.of_type("queues", members["queues"], dict, "queues by name")
     if not queues:
         raise check.fault("queues", "at least one queue", queues)
@@ -153,6 +183,7 @@ def make_preset(members: Mapping[str, Any], source: str) -> Preset:
         root_volume_gb=check.whole("root_volume_gb", members["root_volume_gb"]),
         queues=tuple(check.queue(name, value) for name, value in queues.items()),
         apptainer=check.of_type("apptainer", members["apptainer"], bool, "true or false"),
+        apptainer_package=package,
         docker=check.of_type("docker", members["docker"], bool, "true or false"),
         storage=storage,
         accounting=check.accounting(members["accounting"]),
@@ -188,6 +219,17 @@ class _Checker:
         if not types or not all(isinstance(each, str) for each in types):
             raise self.fault(f"{member}: instance_types", "at least one instance type", types)
         return QueueOptions(name, tuple(types), self.whole(f"{member}: max_nodes", options["max_nodes"]))
+
+    def package(self, value: Any) -> Optional[Package]:
+        if value is None:
+            return None
+        expected = "null, or url (https://...) and sha256 (64 hexadecimal digits)"
+        if not isinstance(value, dict) or set(value) != {"url", "sha256"}:
+            raise self.fault("apptainer_package", expected, value)
+        package = Package(str(value["url"]), str(value["sha256"]).lower())
+        if not package.url.startswith("https://") or not _SHA256.match(package.sha256):
+            raise self.fault("apptainer_package", expected, value)
+        return package
 
     def accounting(self, value: Any) -> Optional[Accounting]:
         if value is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -132,10 +133,56 @@ def test_a_preset_may_change_every_member_of_the_configuration() -> None:
 @pytest.mark.parametrize("system", ["ubuntu2404", "alinux2023"])
 @pytest.mark.parametrize("store", [JobStore("", "jobs", "x/"), OUTSIDE], ids=["role", "secret"])
 def test_the_scripts_of_the_nodes_are_good_shell(system: str, store: JobStore, tmp_path: Path) -> None:
-    preset = make_preset({**_members(), "os": system, "docker": True}, "test")
+    package = {"url": "https://example.org/a b.rpm", "sha256": "0" * 64}
+    preset = make_preset({**_members(), "os": system, "docker": True, "apptainer_package": package}, "test")
     for name in ("head-node.sh", "compute-node.sh"):
         (tmp_path / name).write_bytes(files(make_plan(store=store, preset=preset))[name])
         subprocess.run(["bash", "-n", str(tmp_path / name)], check=True)
+
+
+def sections(script: str, *starts: str) -> str:
+    """Return the shell functions of a script that begin so."""
+    parts = [script[script.index(start) :] for start in starts]
+    return "\n".join(part[: part.index("\n}\n") + 3] for part in parts)
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["the known package", "another package"])
+def test_a_head_node_offers_only_the_package_that_is_known(good: bool, tmp_path: Path) -> None:
+    data = b"apptainer"
+    (tmp_path / "curl").write_text('#!/bin/sh\nprintf apptainer > "$8"\n', encoding="utf-8")
+    (tmp_path / "curl").chmod(0o755)
+    digest = hashlib.sha256(data if good else b"other").hexdigest()
+    package = {"url": "https://example.org/x.deb", "sha256": digest}
+    preset = make_preset({**_members(), "apptainer_package": package}, "test")
+    script = files(make_plan(preset=preset))["head-node.sh"].decode()
+    text = f"AGENT_HOME={tmp_path}\n{sections(script, 'fail() {', 'fetch_apptainer() {')}\nfetch_apptainer\n"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-euc", text], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (0 if good else 1), done.stderr
+    assert (
+        good or "cloudq: https://example.org/x.deb is not the package whose SHA-256 is known" in done.stderr
+    )
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["the known package", "one that a job has put there"])
+def test_on_a_compute_node_root_installs_only_the_package_that_is_known(good: bool, tmp_path: Path) -> None:
+    folder = tmp_path / ".cloudq-packages"
+    folder.mkdir()
+    (folder / "apptainer.deb").write_bytes(b"apptainer" if good else b"evil")
+    (tmp_path / "apt-get").write_text(f'#!/bin/sh\nfor word; do :; done; cp "$word" {tmp_path}/installed\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    package = {"url": "https://example.org/x.deb", "sha256": hashlib.sha256(b"apptainer").hexdigest()}
+    preset = make_preset({**_members(), "apptainer_package": package}, "test")
+    script = files(make_plan(preset=preset))["compute-node.sh"].decode()
+    text = script[script.index("if ! command -v apptainer") :].replace("command -v apptainer", "false")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AGENT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-euc", text], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (0 if good else 1), done.stderr
+    assert (tmp_path / "installed").exists() == good
 
 
 def _members() -> dict[str, Any]:
@@ -218,6 +265,9 @@ def test_a_copied_preset_is_used_instead_of_the_packaged_one(tmp_path: Path) -> 
         ),
         ("storage: [tape]", "storage: expected some of efs, fsx-scratch"),
         ("accounting: {uri: x}", "accounting: expected null, or uri, user"),
+        ("os: alinux2023", "apptainer_package: expected url and sha256 of one for alinux2023, got None"),
+        ("apptainer_package: {url: x}", "apptainer_package: expected null, or url .* and sha256"),
+        ("apptainer_package: {url: 'http://x', sha256: 1}", "apptainer_package: expected null, or url"),
         ("a: [", "not YAML"),
         ("just text", "expected members such as"),
     ],

@@ -71,14 +71,17 @@ END
     chown "$AGENT_USER" "$AGENT_HOME/.aws/config"
 }
 {% endif %}
+{% if apptainer %}
 # Apptainer is fetched once; the compute nodes take it from the folder that they share with this one.
 fetch_apptainer() {
+    local package="$AGENT_HOME/.cloudq-packages/{{ apptainer_file }}"
     install -d -m 755 "$AGENT_HOME/.cloudq-packages"
-    curl --fail --silent --show-error --location --retry 5 \
-        --output "$AGENT_HOME/.cloudq-packages/{{ apptainer.file }}" {{ apptainer.url | quote }} ||
+    curl --fail --silent --show-error --location --retry 5 --output "$package" {{ apptainer.url | quote }} ||
         fail "cannot fetch "{{ apptainer.url | quote }}
+    echo {{ apptainer.sha256 | quote }}"  $package" | sha256sum --check --quiet ||
+        fail {{ apptainer.url | quote }}" is not the package whose SHA-256 is known"
 }
-
+{% endif %}
 # The end: the agent, which may not do it itself, asks by a file that systemd watches.
 install_end() {
     install -d -m 755 /var/lib/cloudq
@@ -184,7 +187,7 @@ PYTHON=$(find_python)
 take_sudo_away
 install_agent
 {% if secret_arn %}install_store_keys
-{% endif %}{% if wants_apptainer %}fetch_apptainer
+{% endif %}{% if apptainer %}fetch_apptainer
 {% endif %}install_end
 install_units
 log_to_cloudwatch
