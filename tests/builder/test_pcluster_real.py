@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from cloudq.builder.network import Network, render_network
 from cloudq.builder.pcluster import ParallelCluster
 from cloudq.builder.presets import OPERATING_SYSTEMS, load_preset, packaged_presets
 from cloudq.errors import ClusterError
+from cloudq.presence import Presence, render_presence
 from cloudq.process import run
 from tests.builder.conftest import make_plan
 
@@ -67,6 +71,24 @@ class Account:
     def play(self, **world: object) -> None:
         (self.home / "sim.json").write_text(json.dumps(world), encoding="utf-8")
 
+    def left_of(self, name: str) -> list[str]:
+        """Return what there is of a cluster, each service asked without our code."""
+        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
+        buckets = self.client("s3").list_buckets()["Buckets"]
+        groups = self.client("logs").describe_log_groups()["logGroups"]
+        ec2 = self.client("ec2")
+        tagged = ec2.describe_tags(Filters=[{"Name": "value", "Values": [name, f"{name}-vpc"]}])["Tags"]
+        terminated = {"Name": "instance-state-name", "Values": ["terminated"]}
+        gone = {
+            instance["InstanceId"]
+            for reservation in ec2.describe_instances(Filters=[terminated])["Reservations"]
+            for instance in reservation["Instances"]
+        }
+        found = [each["StackName"] for each in stacks] + [each["Name"] for each in buckets]
+        found += [each["logGroupName"] for each in groups]
+        found += [f"{name} {each['ResourceId']}" for each in tagged if each["ResourceId"] not in gone]
+        return [each for each in found if name in each]
+
     def client(self, service: str) -> Any:
         from boto3.session import Session
 
@@ -87,7 +109,8 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "HOME": str(home),
         "PATH": os.pathsep.join([os.environ["PATH"], str(binaries)]),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(TESTBED / "recording")]),
+        "CLOUDQ_TEST_CALLS": str(home / "calls"),
         "MOTO_AMIS_PATH": str(home / "amis.json"),
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "MOTO_PCLUSTER_SIM": str(home / "sim.json"),
@@ -97,14 +120,19 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         "AWS_REGION": REGION,
         "CLOUDQ_STACK_CHECK_INTERVAL": "0.5",
     }
+    # Moto's own calls are not ours.
+    moto_world = {name: value for name, value in world.items() if name != "CLOUDQ_TEST_CALLS"}
     server = [str(binaries / "python"), str(TESTBED / "moto_pcluster.py"), "-H", "127.0.0.1", "-p", str(port)]
     with (
         (home / "moto.log").open("w") as log,
-        subprocess.Popen(server, env=world, stdout=log, stderr=log) as moto,
+        subprocess.Popen(server, env=moto_world, stdout=log, stderr=log) as moto,
     ):
         try:
             _wait_for(port)
-            yield Account(home, url, world)
+            account = Account(home, url, world)
+            made = {"LocationConstraint": REGION}
+            account.client("s3").create_bucket(Bucket="jobs", CreateBucketConfiguration=made)
+            yield account
         finally:
             moto.terminate()
 
@@ -174,6 +202,68 @@ def test_create_goes_on_after_it_was_killed(account: Account) -> None:
     assert account.clusters() == {}
 
 
+def test_a_volume_that_stays_is_named(account: Account) -> None:
+    account.play()
+    assert account.create("leaves").returncode == 0
+    ec2 = account.client("ec2")
+    tags = [{"Key": "parallelcluster:cluster-name", "Value": "leaves"}]
+    volume = ec2.create_volume(
+        AvailabilityZone=f"{REGION}a",
+        Size=1,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
+    )["VolumeId"]
+    deleted = account.cloudqaws("delete", "leaves", "--force")
+    assert deleted.returncode == 1
+    assert f"leaves is deleted, but this is left: volume {volume}" in deleted.stderr
+    ec2.delete_volume(VolumeId=volume)
+    assert account.left_of("leaves") == []
+
+
+def test_reap_deletes_what_has_outlived_its_lease(account: Account) -> None:
+    account.play()
+    assert account.create("short", "--lease", "0.0001").returncode == 0
+    reaped = account.cloudqaws("reap")
+    assert reaped.returncode == 0, reaped.stderr
+    assert reaped.stdout.endswith("AWS compute cluster (short) has been deleted.\n")
+    assert account.left_of("short") == []
+    assert account.cloudqaws("reap").stdout == ""
+
+
+def test_a_cluster_comes_and_goes_by_demand(account: Account) -> None:
+    account.play()
+    words = ("autoscale", "auto", "--cs-bucket", "jobs", "--threshold", "[[1,0]]")
+    s3 = account.client("s3")
+    s3.put_object(Bucket="jobs", Key="agent/.inbox/ANY/a1", Body=b"")
+    up = account.cloudqaws(*words)
+    assert up.returncode == 0, up.stderr
+    assert up.stdout == "auto: create: 1 job or more waiting for 0 minutes\n"
+    assert account.clusters()["auto"]["status"] == "COMPLETED"
+    beat = datetime.now(timezone.utc) + timedelta(seconds=1)
+    ended = Presence("auto", "2.0", "slurm", "head", 1, beat, timedelta(minutes=1), stopped=True)
+    s3.put_object(Bucket="jobs", Key="agent/.systems/auto.json", Body=render_presence(ended))
+    down = account.cloudqaws(*words)
+    assert down.stdout == "auto: delete: the agent has ended: there was nothing to do\n", down.stderr
+    assert account.left_of("auto") == []
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_killed_at_any_moment_the_same_command_goes_on(account: Account, number: int) -> None:
+    account.play(boot_s=2, delete_s=2)
+    name = f"plug{number}"
+    create = ("create", name, "--cs-bucket", "jobs", "--yes")
+    for words, longest in ((create, 30.0), (("delete", name, "--force"), 12.0)):
+        process = account.start(*words)
+        moment = random.uniform(1, longest)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=moment)
+        process.kill()
+        process.communicate()
+        again = account.cloudqaws(*words)
+        gone = words[0] == "delete" and f"no cluster {name}" in again.stderr
+        assert again.returncode == 0 or gone, f"{words[0]} killed after {moment:.2f} s: {again.stderr}"
+    assert account.left_of(name) == []
+
+
 @pytest.fixture(scope="module")
 def network(account: Account) -> Network:
     """A network stack for configurations that are only checked."""
@@ -221,7 +311,8 @@ def test_a_cluster_with_every_option_compiles_and_goes_without_a_trace(account: 
     folder.mkdir(parents=True)
     gpu, cpu = (f"{{instance_types: [{each}], max_nodes: 2}}" for each in ("g4dn.xlarge", "c5.xlarge"))
     (folder / "all.yaml").write_text(
-        f"docker: true\nstorage: [efs, fsx-scratch]\nos: alinux2023\nqueues: {{gpu: {gpu}, cpu: {cpu}}}\n",
+        "docker: true\napptainer: false\nstorage: [efs, fsx-scratch]\nos: alinux2023\n"
+        f"queues: {{gpu: {gpu}, cpu: {cpu}}}\n",
         encoding="utf-8",
     )
     made = account.create("every", "--preset-name", "all", "--spot", "--ssm", "--nat")
