@@ -18,8 +18,9 @@ _AWS_VARIABLES = (
 
 @pytest.fixture(scope="session", autouse=True)
 def _signals_of_a_terminal() -> None:
-    """Jobs of the tests must die of the signal that `nohup make test` would have them ignore."""
+    """What the tests start must not inherit what `nohup` or a shell's background has ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

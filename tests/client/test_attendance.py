@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -38,7 +39,8 @@ class Terminal:
         """Read what is shown until a text is in it."""
         end = time.monotonic() + 60
         while text not in self.shown:
-            assert time.monotonic() < end, self.shown
+            readable, _, _ = select.select([self._leader], [], [], max(0, end - time.monotonic()))
+            assert readable, self.shown
             try:
                 self.shown += os.read(self._leader, 4096)
             except OSError as error:  # how Linux tells that nobody has the other side any more
