@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum
-from typing import Any
+from typing import Any, Optional
 
 import click
 
 from cloudq.builder.invocation import account_options
+from cloudq.builder.rights import builder_policy
 from cloudq.bundle.bundles import ACTIVE, SYSTEMS
 from cloudq.bundle.names import DATA
 from cloudq.errors import InputError
@@ -18,6 +19,9 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]\Z")
 _PARTITION = re.compile(r"aws[a-z-]*\Z")
 # In a policy these would stand for other keys: wildcards, and `${aws:username}`.
 _MEANINGFUL = frozenset("*?$")
+
+
+BUILDER = "builder"
 
 
 class Role(str, Enum):
@@ -95,19 +99,29 @@ def _check(bucket: str, prefix: str, partition: str) -> None:
         raise InputError(f"--prefix: expected a key prefix such as team/project, got {prefix!r}")
     if _MEANINGFUL & set(prefix):
         raise InputError(f"--prefix: *, ? and $ would be patterns in a policy, got {prefix!r}")
+    _check_partition(partition)
+
+
+def _check_partition(partition: str) -> None:
     if not _PARTITION.match(partition):
         raise InputError(f"--partition: expected aws, aws-cn, aws-us-gov or the like, got {partition!r}")
 
 
 @click.command()
-@click.argument("role", type=click.Choice([role.value for role in Role]))
-@click.option("--bucket", required=True, metavar="BUCKET", help="The job bucket.")
+@click.argument("role", type=click.Choice([*(role.value for role in Role), BUILDER]))
+@click.option("--bucket", metavar="BUCKET", help="The job bucket; the builder's policy names none.")
 @click.option("--prefix", default="", metavar="PREFIX", help="Key prefix of everything in it.")
 @click.option(
     "--partition", default="aws", show_default=True, metavar="NAME", help="Partition of AWS, for ARNs."
 )
 @account_options
-def policy(*, role: str, bucket: str, prefix: str, partition: str) -> None:
-    """Print the IAM policy that suffices for the key of a client, an agent or a job."""
-    document = policy_for(Role(role), bucket=bucket, prefix=prefix, partition=partition)
+def policy(*, role: str, bucket: Optional[str], prefix: str, partition: str) -> None:
+    """Print the IAM policy that suffices for a client, an agent, a job, or a person who makes clusters."""
+    if role == BUILDER:
+        _check_partition(partition)
+        document = builder_policy(partition)
+    elif bucket is None:
+        raise InputError("--bucket: expected the job bucket")
+    else:
+        document = policy_for(Role(role), bucket=bucket, prefix=prefix, partition=partition)
     click.echo(json.dumps(document, indent=4))

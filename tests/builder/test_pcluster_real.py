@@ -23,10 +23,12 @@ from cloudq.builder.configuration import render_configuration
 from cloudq.builder.network import Network, render_network
 from cloudq.builder.pcluster import ParallelCluster
 from cloudq.builder.presets import OPERATING_SYSTEMS, load_preset, packaged_presets
+from cloudq.builder.rights import asked
 from cloudq.errors import ClusterError
 from cloudq.presence import Presence, render_presence
 from cloudq.process import run
 from tests.builder.conftest import make_plan
+from tests.builder.recordings import actions_of
 
 pytestmark = [
     pytest.mark.real,
@@ -320,3 +322,13 @@ def test_a_cluster_with_every_option_compiles_and_goes_without_a_trace(account: 
     (folder / "all.yaml").unlink()
     deleted = account.cloudqaws("delete", "every", "--force")
     assert deleted.returncode == 0, deleted.stderr
+
+
+def test_who_makes_clusters_may_make_every_call_that_was_recorded(account: Account) -> None:
+    lines = (account.home / "calls").read_text(encoding="utf-8").splitlines()
+    # The job bucket is opened with a client's key.
+    calls = {line for line in lines if not line.endswith(" jobs")}
+    assert len(calls) > 9
+    assert {action for call in calls for action in actions_of(call)} <= set(asked())
+    buckets = {call.split()[2] for call in calls if call.startswith("s3 ")}
+    assert not [bucket for bucket in buckets if "-setupbucket-" not in bucket]

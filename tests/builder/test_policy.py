@@ -9,8 +9,13 @@ from typing import Any, Optional
 
 import pytest
 
+from cloudq.builder.dependencies import load_yaml
+from cloudq.builder.network import render_network
 from cloudq.builder.policy import Role, policy_for
+from cloudq.builder.rights import NOT_RECORDED, asked, builder_policy, stack_actions
 from cloudq.errors import InputError
+from tests.builder.conftest import make_plan
+from tests.builder.recordings import actions_of, recorded_calls, recorded_types
 from tests.builder.test_command import cloudqaws
 
 BUCKET = "arn:aws:s3:::jobs"
@@ -113,3 +118,39 @@ def test_the_command_prints_the_document(tmp_path: Path) -> None:
         done.stderr
     )
     assert "arn:aws-cn:s3:::jobs/p/*" in done.stdout
+
+
+# Who makes clusters
+
+
+def builder_actions() -> list[str]:
+    return [action for each in builder_policy()["Statement"] for action in each["Action"]]
+
+
+def test_who_makes_clusters_may_do_all_that_was_recorded_and_nothing_that_was_not() -> None:
+    needed = {action for call in recorded_calls() for action in actions_of(call)}
+    assert needed | set(NOT_RECORDED) == set(asked())
+    assert set(asked()) <= set(builder_actions())
+
+
+def test_cloudformation_may_do_what_the_resources_of_both_stacks_need() -> None:
+    network = load_yaml(render_network(make_plan(nat=True), "xx-north-1b"), "rendered")["Resources"]
+    types = {each["Type"] for each in network.values()} | recorded_types()
+    assert types == set(stack_actions())
+    assert set().union(*stack_actions().values()) <= set(builder_actions())
+
+
+def test_the_policy_of_who_makes_clusters_fits_into_one_and_has_no_wildcard_for_actions() -> None:
+    document = builder_policy("aws-us-gov")
+    assert len(json.dumps(document, separators=(",", ":"))) < 6144, "AWS takes no longer one"
+    actions = builder_actions()
+    assert not [action for action in actions if "*" in action]
+    assert "arn:aws:" not in json.dumps(document)
+
+
+def test_the_command_prints_it_without_a_bucket(tmp_path: Path) -> None:
+    done = cloudqaws(tmp_path, "policy", "builder", "--partition", "aws-cn")
+    assert json.loads(done.stdout) == builder_policy("aws-cn"), done.stderr
+    assert "--partition: expected aws" in cloudqaws(tmp_path, "policy", "builder", "--partition", "x").stderr
+    missing = cloudqaws(tmp_path, "policy", "agent")
+    assert (missing.returncode, missing.stderr) == (2, "Error: --bucket: expected the job bucket\n")

@@ -19,7 +19,8 @@ def record(file: Path) -> None:
 
     def recorded(self: Any, operation: str, arguments: Any) -> Any:
         with file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{self.meta.service_model.endpoint_prefix} {operation}\n")
+            bucket = f" {arguments['Bucket']}" if "Bucket" in (arguments or ()) else ""
+            stream.write(f"{self.meta.service_model.endpoint_prefix} {operation}{bucket}\n")
         return call(self, operation, arguments)
 
     BaseClient._make_api_call = recorded  # type: ignore[attr-defined]
