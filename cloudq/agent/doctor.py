@@ -93,9 +93,11 @@ def _other_agent(config: AgentConfig, machine: Machine) -> Finding:
     folders = Folders(config.directory, config.name)
     pid, host = read_pid(folders)
     try:
-        if is_running(folders):
-            return ok("agent", f"{config.name} runs: pid {pid} on {host}")
         presence = Bundles(open_store(config.store), config.prefix).presence(config.name)
+        if is_running(folders):
+            said = f"{config.name} runs: pid {pid} on {host}"
+            trouble = presence.trouble if presence is not None else ""
+            return warn("agent", f"{said}; {trouble}", "see its log") if trouble else ok("agent", said)
     except CloudQError as error:
         return refused("agent", error)
     if presence is None or not presence.alive(machine.now()):

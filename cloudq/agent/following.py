@@ -43,6 +43,7 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
             active.cancel_noticed = True
             raise
     if statuses is None:
+        _publish_logs(place, active)
         return
     statuses = {i: status for i, status in statuses.items() if status.tag in ("", active.job.tag)}
     observe(place, active, statuses)
@@ -66,8 +67,12 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         active.record = place.bundles.save(active.record, progress.job)
         if before is not progress.job.state:
             logger.info("job %s: %s -> %s", active.job.id, before, progress.job.state)
-    # When it has ended, the whole logs follow at once.
-    if active.outcome is None and progress.job.state in _PRINTING:
+    _publish_logs(place, active)
+
+
+def _publish_logs(place: Workplace, active: ActiveJob) -> None:
+    """Upload what a job has printed since, unless it has ended: then the whole logs follow at once."""
+    if active.outcome is None and active.job.state in _PRINTING:
         joblogs.upload_new(place, active)
         _record_progress(place, active)
 

@@ -33,7 +33,7 @@ class Heartbeat:
             AgentRunsError: Another agent of this name has taken over.
         """
         now = self._place.now()
-        trouble = self._agent.scheduler_trouble.text
+        trouble = self._agent.trouble
         at_once = at_once or bool(trouble) != bool(self._told)
         # A moment further away than the interval is one of a clock that was set back.
         interval = self._place.config.heartbeat_interval
@@ -71,7 +71,7 @@ class Heartbeat:
             refusals=dict(self._agent.refusals),
             stopped=stopped,
             token=self._place.lease.token,
-            trouble=self._agent.scheduler_trouble.text,
+            trouble=self._agent.trouble,
         )
 
     def _upload_log(self) -> None:

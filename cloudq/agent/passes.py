@@ -68,6 +68,11 @@ class Agent:
         return self._reception.refusals
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the scheduler, in words; empty if nothing is."""
+        return "; ".join(filter(None, (self.scheduler_trouble.text, self.place.queue.pauses)))
+
+    @property
     def busy(self) -> bool:
         """True while there are jobs, or there were some minutes ago."""
         return bool(self.roster.all()) or self.place.now() - self._last_activity < QUIET_AFTER
@@ -248,7 +253,8 @@ class Agent:
     def _poll(self) -> None:
         """Ask the scheduler once about all submitted jobs, and give each to a worker."""
         submitted = [a for a in self.roster.all() if _is_followed(a)]
-        answer = self._ask_scheduler([active.job for active in submitted])
+        permitted = self.place.queue.polls.permits
+        answer = self._ask_scheduler([active.job for active in submitted]) if permitted else None
         for active in submitted:
             statuses = None if answer is None else answer.statuses.get(active.job.native_id)
             self.crew.give(_key(active.job.id), self._work_on, active, statuses)
@@ -295,7 +301,8 @@ class Agent:
 
     def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
         if active.outcome is None and not active.job.native_id:
-            start(self.place, active)
+            if self.place.queue.submissions.permits:
+                start(self.place, active)
         elif active.outcome is None:
             follow(self.place, active, statuses)
             if active.outcome is None:
@@ -311,6 +318,7 @@ class Agent:
         self._sweep.final.add(active.job.id)
         self.roster.remove(active.job.id)
         self._reception.wake_held()
+        self.place.queue.submissions.hurry()  # a limit on the number of jobs is no longer reached
 
     def _settle_conflict(self, active: ActiveJob) -> None:
         """Somebody else wrote our manifest: go on from what is there, if the claim is still ours."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
+from cloudq.agent.pace import Pace
 from cloudq.agent.schedulers.base import (
     KillExplainer,
     NativeStatus,
@@ -17,7 +19,7 @@ from cloudq.agent.schedulers.base import (
     TaskStatuses,
     cluster_of,
 )
-from cloudq.errors import CloudQError, CommandError, SchedulerOutputError
+from cloudq.errors import CloudQError, CommandError, CommandTimeoutError, SchedulerOutputError
 from cloudq.process import Runner
 
 Expected = Mapping[str, Collection[Optional[int]]]
@@ -45,12 +47,32 @@ class Queue:
         scheduler: What to run and how to read it.
         run: Runs a command.
         timeout: Longest time a command may take.
+        clock: Tells seconds.
+
+    Attributes:
+        polls: When it may be asked about jobs.
+        submissions: When it may be given jobs.
     """
 
-    def __init__(self, scheduler: Scheduler, run: Runner, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        run: Runner,
+        timeout: timedelta,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.scheduler = scheduler
         self._run = run
         self._timeout = timeout
+        self._clock = clock
+        self.polls = Pace("the scheduler is asked about jobs", clock)
+        self.submissions = Pace("the scheduler is given jobs", clock)
+
+    @property
+    def pauses(self) -> str:
+        """Say what is done less often just now, and why; empty if nothing is."""
+        return "; ".join(filter(None, (self.polls.text, self.submissions.text)))
 
     def probe(self) -> None:
         """Learn how this site has set up its scheduler.
@@ -70,8 +92,14 @@ class Queue:
             CommandError: It was refused.
             CommandTimeoutError, SchedulerOutputError: Whether it was taken is not known.
         """
-        command = self.scheduler.submit_command(submission)
-        done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+        command, begun = self.scheduler.submit_command(submission), self._clock()
+        try:
+            done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+        except CommandError as error:
+            if isinstance(error, CommandTimeoutError) or self.scheduler.is_temporary(error.stderr):
+                self.submissions.refused(self._clock() - begun)
+            raise
+        self.submissions.answered()
         if not done.stdout.endswith("\n"):
             # Half an id is an id, too.
             raise SchedulerOutputError(f"{command[0]}: expected a line with a job id, got {done.stdout!r}")
@@ -83,8 +111,13 @@ class Queue:
         Raises:
             CommandError: It could not be asked.
         """
+        begun = self._clock()
         for command in self.scheduler.find_commands(tag, work_dir):
-            output = self._output_or_nothing(command)
+            try:
+                output = self._output_or_nothing(command)
+            except CommandError:
+                self.submissions.refused(self._clock() - begun)
+                raise
             native_id = None if output is None else self.scheduler.parse_find(output, tag, work_dir)
             if native_id is not None:
                 return native_id
@@ -118,6 +151,16 @@ class Queue:
         Raises:
             CommandError, SchedulerOutputError: There was no usable answer; nothing is known.
         """
+        begun = self._clock()
+        try:
+            answer = self._poll_all(expected)
+        except (CommandError, SchedulerOutputError):
+            self.polls.refused(self._clock() - begun)
+            raise
+        self.polls.answered(self._clock() - begun)
+        return answer
+
+    def _poll_all(self, expected: Expected) -> Answer:
         statuses: dict[str, TaskStatuses] = {}
         faults: list[CloudQError] = []
         groups = _by_cluster(expected)

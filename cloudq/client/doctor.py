@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cloudq.bundle import Bundles, probe_folder
+from cloudq.client.display import visible
 from cloudq.config import ClientConfig, load_client_config
 from cloudq.doctor import ConfigCheck
 from cloudq.errors import CloudQError
@@ -66,5 +67,9 @@ def _agent(presence: Presence, now: datetime) -> Finding:
             subject,
             f"is alive, takes no ANY jobs, {heard}",
             "the store does no conditional writes: name the system in run_on or --submit-to",
+        )
+    if presence.trouble:
+        return warn(
+            subject, f"is alive, {heard}: {visible(presence.trouble)}", f"see to it on {presence.host}"
         )
     return ok(subject, f"is alive, version {presence.version}, {presence.scheduler}, {heard}")

@@ -68,6 +68,10 @@ class Site:
     def folders(self) -> Folders:
         return Folders(self.folder, self.name)
 
+    def _new_queue(self) -> Queue:
+        timeout = timedelta(seconds=10)
+        return Queue(FakeScheduler(), self.cluster.run, timeout, clock=lambda: self.clock().timestamp())
+
     def new_agent(self, *, takes_any: bool = True) -> Agent:
         """Start an agent process anew."""
         config = AgentConfig(
@@ -98,7 +102,7 @@ class Site:
             config=replace(config, **self.settings),  # type: ignore[arg-type]
             bundles=self.bundles,
             folders=folders,
-            queue=self.queue or Queue(FakeScheduler(), self.cluster.run, timedelta(seconds=10)),
+            queue=self.queue or self._new_queue(),
             account="somebody",
             now=self.clock,
             lease=UndisputedLease(self.bundles, config, self.clock),

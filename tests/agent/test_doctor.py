@@ -135,6 +135,17 @@ def test_an_agent_of_the_same_name_elsewhere_is_warned_of(file: Path) -> None:
     )  # fmt: skip
 
 
+def test_an_agent_that_spares_its_scheduler_is_warned_of(file: Path) -> None:
+    config, now = load_agent_config(file), datetime.now(timezone.utc)
+    slow = "the scheduler is asked about jobs only every 90 s, because its last answer took 10 s"
+    own = Presence("here", "0", "slurm", "login1", 42, now, timedelta(minutes=1), trouble=slow)
+    Bundles(open_store(config.store)).publish(own)
+    with sole_agent(config):
+        finding = found(file)["agent"]
+    assert finding.level is Level.WARN
+    assert finding.seen.endswith(f"; {slow}")
+
+
 def test_a_configuration_that_is_wrong_or_open_to_others_is_told(file: Path) -> None:
     file.chmod(0o666)
     file.write_text(file.read_text().replace("name = here\n", ""))

@@ -34,12 +34,14 @@ def test_agents_are_told_of_and_warnings_are_no_fault(laptop: Laptop) -> None:
     publish(laptop, "careless", takes_any=False)
     publish(laptop, "silent", heartbeat=datetime.now(timezone.utc) - timedelta(days=1))
     publish(laptop, "stopped", stopped=True)
+    publish(laptop, "waits", trouble="the scheduler has not answered")
     found = levels(laptop)
     assert {subject: level for subject, level in found.items() if subject.startswith("agent ")} == {
         "agent alive": "OK",
         "agent careless": "WARN",
         "agent silent": "WARN",
         "agent stopped": "WARN",
+        "agent waits": "WARN",
     }
     assert "is alive, takes no ANY jobs" in laptop.answer("doctor")
 
