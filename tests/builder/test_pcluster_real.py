@@ -78,18 +78,19 @@ class Account:
         stacks = self.client("cloudformation").describe_stacks()["Stacks"]
         buckets = self.client("s3").list_buckets()["Buckets"]
         groups = self.client("logs").describe_log_groups()["logGroups"]
-        ec2 = self.client("ec2")
-        tagged = ec2.describe_tags(Filters=[{"Name": "value", "Values": [name, f"{name}-vpc"]}])["Tags"]
-        terminated = {"Name": "instance-state-name", "Values": ["terminated"]}
-        gone = {
-            instance["InstanceId"]
-            for reservation in ec2.describe_instances(Filters=[terminated])["Reservations"]
-            for instance in reservation["Instances"]
-        }
         found = [each["StackName"] for each in stacks] + [each["Name"] for each in buckets]
         found += [each["logGroupName"] for each in groups]
-        found += [f"{name} {each['ResourceId']}" for each in tagged if each["ResourceId"] not in gone]
-        return [each for each in found if name in each]
+        return [each for each in found if name in each] + self._tagged(name)
+
+    def _tagged(self, name: str) -> list[str]:
+        ec2 = self.client("ec2")
+        filters = [{"Name": "tag:cloudq:cluster", "Values": [name]}]
+        alive = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+        reservations = ec2.describe_instances(Filters=[*filters, alive])["Reservations"]
+        found = [each["InstanceId"] for reservation in reservations for each in reservation["Instances"]]
+        found += [each["VolumeId"] for each in ec2.describe_volumes(Filters=filters)["Volumes"]]
+        found += [each["PublicIp"] for each in ec2.describe_addresses(Filters=filters)["Addresses"]]
+        return found + [each["VpcId"] for each in ec2.describe_vpcs(Filters=filters)["Vpcs"]]
 
     def client(self, service: str) -> Any:
         from boto3.session import Session
