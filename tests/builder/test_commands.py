@@ -160,7 +160,7 @@ def test_autoscale_in_the_foreground_outlives_a_fault(desk: Desk, monkeypatch: p
     monkeypatch.setattr("cloudq.builder.autoscaling.time", Interrupted())
     words = ("autoscale", "auto", "--cs-bucket", "nowhere", "--foreground")
     ended = desk.run(*words)
-    assert ended.exit_code == 1
+    assert ended.exit_code == 130
     assert ended.stderr.startswith("Error: ")
     assert "; trying again\n" in ended.stderr
     assert "trying again" not in desk.run(*words[:-1]).stderr
