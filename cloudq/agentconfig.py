@@ -27,7 +27,7 @@ class AgentConfig:
     """What `cloudqd` is told.
 
     Attributes:
-        file: The file it was read from.
+        file: The file it was read from, absolute.
         name: The system's name.
         store: Where the bucket is.
         prefix: Empty, or the key prefix of everything, ending in `/`.
@@ -97,6 +97,11 @@ class AgentConfig:
         return f"{self.store.bucket}/{self.prefix}"
 
     @property
+    def template_folder(self) -> Path:
+        """The site's own templates: `templates` beside the file; it need not be there."""
+        return self.file.parent / "templates"
+
+    @property
     def image_cache(self) -> Path:
         """The folder of the images that all jobs share."""
         return self.container_cache or self.directory / "images"
@@ -122,7 +127,8 @@ def load_agent_config(file: Path) -> AgentConfig:
     if policy.principals is not None and allowed_signers is None:
         raise ini.fault("policy", "principals", "a file allowed_signers in [agent], too")
     return AgentConfig(
-        file=file,
+        # The daemon leaves the directory that a relative path counts from.
+        file=file.absolute(),
         name=name,
         store=store_address(ini),
         prefix=key_prefix(ini),

@@ -36,6 +36,7 @@ class Presence:
         stopped: True when it has ended in good order.
         token: Tells this process of the agent from all others.
         trouble: What is wrong there just now, in words; empty if nothing is.
+        templates: Names of the templates by which the site replaces those of CloudQ.
     """
 
     system: str
@@ -57,6 +58,7 @@ class Presence:
     stopped: bool = False
     token: str = ""
     trouble: str = ""
+    templates: tuple[str, ...] = ()
 
     @property
     def patience(self) -> timedelta:
@@ -89,6 +91,7 @@ def parse_presence(data: bytes, source: str) -> Presence:
         known["interval"] = timedelta(seconds=known["interval"])
         for name, kind in (("projects", str), ("resources", str), ("counts", int), ("refusals", str)):
             known[name] = {str(key): kind(value) for key, value in dict(known.get(name, {})).items()}
+        known["templates"] = tuple(map(str, known.get("templates", ())))
         presence = Presence(**known)
         _check(presence)
         return presence

@@ -262,6 +262,17 @@ def test_each_key_that_is_read_is_known() -> None:
     assert {(section, key) for section, key in read if key not in (config._KEYS[section] or ())} == set()
 
 
+def test_the_folder_of_a_sites_templates_is_found_from_everywhere(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon leaves the directory from which a relative `--config` counts."""
+    file.write_text(AGENT_OF_1_2)
+    monkeypatch.chdir(file.parent)
+    config = load_agent_config(Path(file.name))
+    monkeypatch.chdir("/")
+    assert config.template_folder == file.parent / "templates"
+
+
 def test_keys_ignore_case_and_percents_are_doubled(file: Path) -> None:
     file.write_text("[default]\nCloudQ_Bucket = b%%c\n")
     assert load_client_config(file).store.bucket == "b%c"

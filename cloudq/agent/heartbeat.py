@@ -11,6 +11,7 @@ from typing import Optional
 import cloudq
 from cloudq.agent.passes import Agent
 from cloudq.errors import StoreError
+from cloudq.metascript import site_templates
 from cloudq.presence import Presence
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Heartbeat:
             stopped=stopped,
             token=self._place.lease.token,
             trouble=self._agent.trouble,
+            templates=site_templates(config.template_folder),
         )
 
     def _upload_log(self) -> None:

@@ -104,8 +104,8 @@ class ImageFinder:
         """Pull an image by the program that jobs use, into the folders where they look; return its path."""
         spool = Path(placement.status_file).parent
         program = spool / "containers.sh"
-        templates = self.config.file.parent / "templates"
-        program.write_text(container_program(system, placement, [templates]), encoding="utf-8")
+        templates = [self.config.template_folder]
+        program.write_text(container_program(system, placement, templates), encoding="utf-8")
         try:
             done = self.run(["/bin/sh", str(program), "fetch", reference], cwd=spool, timeout=PULL_TIMEOUT)
         except CommandError as error:

@@ -265,8 +265,7 @@ def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[by
             array_range=job.array_range,
         ),
     )
-    templates = place.config.file.parent / "templates"
-    text = translate(meta, system, placement, template_dirs=[templates])
+    text = translate(meta, system, placement, template_dirs=[place.config.template_folder])
     return text.encode("utf-8"), system.projects.get(meta.directives.project, "")
 
 

@@ -94,5 +94,6 @@ def _asked() -> str:
             "Leave the job alone (d), cancel it (c), or go on (g)?", type=choice, default="d", err=True
         )
     except click.Abort:
+        click.echo("", err=True)
         return "d"
     return answer

@@ -43,9 +43,22 @@ def render_systems(views: Sequence[SystemView], unclaimed: int, *, now: datetime
         "system", "agent", "heard", "scheduler", "containers", "wait", "run", "end", "any",
         "projects", "resources",
     )  # fmt: skip
-    rows = [_row(view, now) for view in views]
-    text = render_table(header, rows, width=width) if rows else "No agent has been seen in this bucket."
+    table = _fitted([header, *(_row(view, now) for view in views)], width)
+    text = table if views else "No agent has been seen in this bucket."
     return text + f"\n\n{unclaimed} jobs for any system are not taken yet." * bool(unclaimed)
+
+
+def _fitted(rows: Sequence[tuple[str, ...]], width: int) -> str:
+    text = render_table(rows[0], rows[1:], width=width, yielding=len(_LISTS))
+    if "…" not in text:
+        return text
+    filled = [column for column in zip(*rows) if column[0] not in _LISTS or set(column[1:]) != {"-"}]
+    header, *others = zip(*filled)
+    return render_table(header, others, width=width, yielding=len(set(header).intersection(_LISTS)))
+
+
+_LISTS = ("projects", "resources")
+"""Columns that give way first if the table is too wide, and are left out then if they are empty."""
 
 
 def _row(view: SystemView, now: datetime) -> tuple[str, ...]:

@@ -28,13 +28,19 @@ OPEN_STATES = frozenset({"INIT", "READY", "RUN", "DELETING", "COMPLETING"})
 @click.command(name="translate")
 @click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--to", "system", required=True, metavar="SYSTEM", help="The system to translate for.")
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="A copy of the site's own templates.",
+)
 @common_options
-def translate_script(*, script: Path, system: str) -> None:
+def translate_script(*, script: Path, system: str, templates: Optional[Path]) -> None:
     """Print what SYSTEM's agent would submit for a meta script, without submitting it."""
     from cloudq.client.translation import translate_for
 
     config = load_config()
-    click.echo(translate_for(open_bundles(config), config, script, system), nl=False)
+    click.echo(translate_for(open_bundles(config), config, script, system, templates), nl=False)
 
 
 @click.command()

@@ -23,16 +23,21 @@ _COLOURS = {
 }
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> str:
+def render_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, yielding: int = 0
+) -> str:
     """Write a table, left-aligned; cells that do not fit end in `…`.
 
     Args:
         width: Characters in a line.
+        yielding: How many columns, of the last, give way before the others.
     """
     cells = [list(header), *([visible(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     while sum(widths) + len(_GAP) * (len(widths) - 1) > width and max(widths) > _LEAST:
-        widths[widths.index(max(widths))] -= 1
+        last = widths[len(widths) - yielding :]
+        first = len(widths) - yielding if max(last, default=0) > _LEAST else 0
+        widths[widths.index(max(widths[first:]), first)] -= 1
     return "\n".join(
         _GAP.join(_fitted(cell, size) for cell, size in zip(row, widths)).rstrip() for row in cells
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import Optional
 
 from cloudq.bundle import DATA, Bundles
+from cloudq.client.display import visible
 from cloudq.client.recollection import cache_folder, keep
 from cloudq.client.scripts import parse_script
 from cloudq.config import ClientConfig
@@ -17,9 +19,17 @@ from cloudq.system import System, for_system
 
 _ID = "JOB-ID"
 
+logger = logging.getLogger(__name__)
 
-def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: str) -> str:
+
+def translate_for(
+    bundles: Bundles, config: ClientConfig, script: Path, system: str, templates: Optional[Path] = None
+) -> str:
     """Translate a meta script for a system by what its agent published, or did when last asked.
+
+    Args:
+        templates: A folder with the site's own templates. They are not published: whoever can write to the
+            bucket could run programs here by them.
 
     Raises:
         InputError: The script cannot be run there.
@@ -41,7 +51,11 @@ def translate_for(bundles: Bundles, config: ClientConfig, script: Path, system: 
         work_dir=f"{presence.directory}/cache/{_ID}",
         status_file=f"{presence.directory}/spool/{_ID}/exit_status",
     )
-    return translate(parse_script(script, script.read_bytes()), target, placement)
+    if presence.templates and templates is None:
+        names = ", ".join(map(visible, presence.templates))
+        logger.warning("%s has templates of its own, which are not used here: %s", system, names)
+    folders = [] if templates is None else [templates]
+    return translate(parse_script(script, script.read_bytes()), target, placement, folders)
 
 
 def find_presence(bundles: Bundles, config: ClientConfig, system: str) -> Presence:

@@ -52,6 +52,11 @@ def translate(
     return render(f"{system.scheduler}.sh", _values(script, system, placement), system, template_dirs)
 
 
+def site_templates(folder: Path) -> tuple[str, ...]:
+    """Return the names of the templates in a site's folder, which need not be there."""
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.sh")))
+
+
 def container_program(
     system: System, placement: Placement, template_dirs: Sequence[Union[str, Path]] = ()
 ) -> str:

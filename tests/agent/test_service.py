@@ -281,7 +281,11 @@ def test_an_agent_without_jobs_ends_when_it_is_asked_to_drain(host: Host) -> Non
     term = host.home / "term"
     config.write_text(config.read_text().replace("[agent]", f"[agent]\nterm_file = {term}", 1))
     term.write_text("2999-01-01T00:00:00+00:00\ndrain\n")
+    template = config.parent / "templates" / "parts" / "modules.sh"
+    template.parent.mkdir(parents=True)
+    template.write_text("module load site\n")
     assert host.cloudqd("--foreground").returncode == 0
     published = host.bundles.presence("demo")
     assert published is not None
     assert published.stopped
+    assert published.templates == ("parts/modules.sh",)

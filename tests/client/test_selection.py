@@ -87,6 +87,10 @@ def test_listings_are_filtered(laptop: Laptop) -> None:
 
 
 def test_a_table_gives_way_where_it_is_widest() -> None:
+    narrow = render_table(("first", "last"), [("x" * 12, "y" * 30)], width=20, yielding=1)
+    assert narrow.splitlines() == ["first         last", "x" * 12 + "  yyyyy…"]
+    narrow = render_table(("first", "last"), [("x" * 12, "y" * 30)], width=12, yielding=1)
+    assert narrow.splitlines()[1] == "xxxxx…  yyy…"
     table = render_table(("id", "name"), [("a1", "x" * 50)], width=20)
     assert table.splitlines() == ["id  name", "a1  " + "x" * 15 + "…"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -47,13 +48,14 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def _publish(bundles: Bundles) -> None:
+def _publish(bundles: Bundles, templates: tuple[str, ...] = ()) -> None:
     bundles.publish(
         Presence(
             *("Cluster", "2.0", "slurm", "login1", 12, NOW, timedelta(seconds=60)),
             projects={"team": "grp1"},
             resources={"gpu": "-p gpu --gres=gpu:1"},
             directory="/home/me/.cloudq",
+            templates=templates,
         )
     )
 
@@ -86,6 +88,26 @@ def test_a_system_that_was_asked_once_is_remembered_offline(config: ClientConfig
     assert translate_for(bundles, config, script, "Cluster") == online
     with pytest.raises(StoreUnreachableError):
         translate_for(bundles, config, script, "other")
+
+
+def test_a_template_of_the_site_counts_if_there_is_a_copy_of_it_and_else_is_told_of(
+    config: ClientConfig, script: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The template is the example of docs/agent.md."""
+    bundles = Bundles(MemoryStore())
+    _publish(bundles, templates=("slurm.sh",))
+    guide = Path(__file__).parents[2] / "docs" / "agent.md"
+    (example,) = re.findall(r"^```jinja\n(.*?)^```$", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "slurm.sh").write_text(example)
+    lines = translate_for(bundles, config, script, "Cluster", tmp_path).splitlines()
+    assert [line for line in lines if line.startswith("#SBATCH")] == [
+        *("#SBATCH -A grp1", "#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "#SBATCH --nodes=2"),
+        "#SBATCH --qos=cloudq",
+    ]
+    assert "ulimit -c 0" in lines
+    assert caplog.messages == []
+    assert "qos" not in translate_for(bundles, config, script, "Cluster")
+    assert caplog.messages == ["Cluster has templates of its own, which are not used here: slurm.sh"]
 
 
 def test_an_unknown_system_is_one_line(config: ClientConfig, script: Path) -> None:

@@ -223,6 +223,8 @@ def test_the_systems_are_shown_with_what_they_have_to_do(bundles: Bundles) -> No
     assert lines[-1] == "1 jobs for any system are not taken yet."
     assert system_members(views[0], now=LATER)["announced"] == 1
     assert max(map(len, render_systems(views, 0, now=LATER, width=66).splitlines())) <= 66
+    narrow = render_systems(views, 0, now=LATER, width=80).splitlines()[0].split()
+    assert narrow[3:] == ["scheduler", "containers", "wait", "run", "end", "any", "resources"]
 
 
 def test_the_commands_answer(laptop: Laptop) -> None:
