@@ -33,7 +33,11 @@ def _check_name(script: MetaScript, directive: str, name: str, definitions: Defi
     else:
         return
     line = script.directives.lines.get(directive, 1)
-    raise MetaScriptError(script.source, line, f"{directive}: {problem}")
+    error = MetaScriptError(script.source, line, f"{directive}: {problem}")
+    error.hint = (
+        f"say what it means there: in {directive}.ini here, or in [{directive}s] of the agent's config.ini"
+    )
+    raise error
 
 
 def _listed(names: Iterable[str]) -> str:
