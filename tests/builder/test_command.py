@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+
+from cloudq.builder.cli import main
+from tests.client.conftest import new_runner
 
 # What Windows does not have.
 _AS_ON_WINDOWS = """
@@ -45,6 +50,14 @@ def cloudqaws(
     )
 
 
+@pytest.fixture
+def run(s3_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command in this process, with a home folder of its own, and AWS out of reach."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    return lambda *words: new_runner().invoke(main, words, prog_name="cloudqaws")
+
+
 def test_a_plan_is_shown_also_where_python_has_no_posix_modules(tmp_path: Path) -> None:
     done = cloudqaws(tmp_path, "create", "lab", "--cs_bucket", "jobs", "--dry-run", before=_AS_ON_WINDOWS)
     assert done.returncode == 0, done.stderr
@@ -75,21 +88,21 @@ def test_a_budget_shortens_the_lease(tmp_path: Path) -> None:
     ids=["name", "no name", "no bucket", "preset", "outside", "threshold", "profile"],
 )
 def test_what_is_wrong_is_said_in_one_line(
-    tmp_path: Path, words: tuple[str, ...], status: int, problem: str
+    run: Callable[..., Result], words: tuple[str, ...], status: int, problem: str
 ) -> None:
-    done = cloudqaws(tmp_path, *words)
-    assert (done.returncode, done.stdout) == (status, "")
+    done = run(*words)
+    assert (done.exit_code, done.stdout) == (status, "")
     assert done.stderr.startswith(f"Error: {problem}")
     assert "Traceback" not in done.stderr
 
 
-def test_a_missing_region_is_said(tmp_path: Path) -> None:
-    done = cloudqaws(tmp_path, "list", AWS_REGION="")
-    assert done.stderr.startswith("Error: no AWS region")
+def test_a_missing_region_is_said(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert run("list").stderr.startswith("Error: no AWS region")
 
 
-def test_presets_are_listed_and_copied(tmp_path: Path) -> None:
-    listed = cloudqaws(tmp_path, "preset").stdout
+def test_presets_are_listed_and_copied(run: Callable[..., Result], tmp_path: Path) -> None:
+    listed = run("preset").stdout
     assert [line.split()[0] for line in listed.splitlines()] == ["default", "enable-docker", "enable-gpu"]
-    assert cloudqaws(tmp_path, "preset", "--preset-name", "mine").returncode == 0
+    assert run("preset", "--preset-name", "mine").exit_code == 0
     assert (tmp_path / ".cloudq" / "aws" / "mine.yaml").exists()

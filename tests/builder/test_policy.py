@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from click.testing import Result
 
 from cloudq.builder.dependencies import load_yaml
 from cloudq.builder.network import render_network
-from cloudq.builder.policy import Role, policy_for
+from cloudq.builder.policy import Role, policy, policy_for
 from cloudq.builder.rights import NOT_RECORDED, asked, builder_policy, stack_actions
 from cloudq.errors import InputError
 from tests.builder.conftest import make_plan
 from tests.builder.recordings import actions_of, recorded_calls, recorded_types
 from tests.builder.test_command import cloudqaws
+from tests.client.conftest import new_runner
 
 BUCKET = "arn:aws:s3:::jobs"
 TOP = f"{BUCKET}/team/one/"
@@ -148,9 +150,14 @@ def test_the_policy_of_who_makes_clusters_fits_into_one_and_has_no_wildcard_for_
     assert "arn:aws:" not in json.dumps(document)
 
 
-def test_the_command_prints_it_without_a_bucket(tmp_path: Path) -> None:
-    done = cloudqaws(tmp_path, "policy", "builder", "--partition", "aws-cn")
-    assert json.loads(done.stdout) == builder_policy("aws-cn"), done.stderr
-    assert "--partition: expected aws" in cloudqaws(tmp_path, "policy", "builder", "--partition", "x").stderr
-    missing = cloudqaws(tmp_path, "policy", "agent")
-    assert (missing.returncode, missing.stderr) == (2, "Error: --bucket: expected the job bucket\n")
+def test_the_command_prints_it_without_a_bucket() -> None:
+    def run(*words: str) -> Result:
+        return new_runner().invoke(policy, words)
+
+    assert json.loads(run("builder", "--partition", "aws-cn").stdout) == builder_policy("aws-cn")
+    for words, problem in (
+        (("builder", "--partition", "x"), "--partition: expected aws"),
+        (("agent",), "--bucket: expected the job bucket"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            new_runner().invoke(policy, words, catch_exceptions=False)
