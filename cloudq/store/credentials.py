@@ -46,12 +46,14 @@ class AwsSettings:
 
     Attributes:
         source: Where the keys come from, for a person; empty without keys.
+        is_file: True if that is one of the files.
         keys: The keys, None if there are no static ones, or something is odd that boto3 explains best.
         region: Empty if none is named.
         other: Settings that ask for more than keys and region.
     """
 
     source: str = ""
+    is_file: bool = False
     keys: Optional[StaticKeys] = None
     region: str = ""
     other: tuple[str, ...] = field(default=())
@@ -75,12 +77,12 @@ def read_aws_settings(profile: str, environment: Mapping[str, str] = os.environ)
     if not explicit and any(environment.get(f"AWS_{key}") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")):
         token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN") or ""
         keys = _keys(environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY"), token)
-        return AwsSettings("the environment", keys, region, _without_chain(other))
+        return AwsSettings("the environment", keys=keys, region=region, other=_without_chain(other))
     if len(_without_chain(other)) < len(other):
         return AwsSettings(region=region, other=_without_chain(other))
     token = values.get("aws_session_token", "")
     keys = _keys(values.get("aws_access_key_id"), values.get("aws_secret_access_key"), token)
-    return AwsSettings(f"profile {name!r}", keys, region, other)
+    return AwsSettings(f"profile {name!r}", keys is not None, keys, region, other)
 
 
 def _keys(access_key: Optional[str], secret_key: Optional[str], token: str) -> Optional[StaticKeys]:

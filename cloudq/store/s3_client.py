@@ -49,10 +49,13 @@ def open_session(profile: str) -> Session:
     from boto3.session import Session
     from botocore.exceptions import BotoCoreError, ProfileNotFound
 
+    from cloudq.store.profile_keys import follow_profile
+
     try:
         session = Session()
         if profile and (profile != "default" or profile in session.available_profiles):
             session = Session(profile_name=profile)
+        follow_profile(session, profile)
         credentials = session.get_credentials()
     except ProfileNotFound as error:
         raise _unknown_profile(profile or os.environ.get("AWS_PROFILE", "")) from error
