@@ -8,6 +8,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Optional
 
+from cloudq.agent.folders import read_note
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import Workplace
 from cloudq.errors import CloudQError
@@ -97,7 +98,7 @@ def _end_copy(place: Workplace, job: Job, native_id: str) -> None:
 def _kept(place: Workplace, job_id: str) -> tuple[str, int]:
     """Return token and attempt of our last claim; nothing was submitted before they were kept."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        kept = json.loads(place.folders.claim(job_id).read_text(encoding="ascii"))
+        kept = json.loads(read_note(place.folders.claim(job_id)))
         return str(kept["claim_token"]), int(kept["attempt"])
     return "", 0
 
@@ -105,5 +106,5 @@ def _kept(place: Workplace, job_id: str) -> tuple[str, int]:
 def _may_still_appear(place: Workplace, job_id: str) -> bool:
     since: Optional[datetime] = None
     with contextlib.suppress(FileNotFoundError, ValueError):
-        since = datetime.fromisoformat(place.folders.submitting(job_id).read_text(encoding="ascii"))
+        since = datetime.fromisoformat(read_note(place.folders.submitting(job_id)))
     return since is not None and place.now() - since < UNCLEAR_FOR

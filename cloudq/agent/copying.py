@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import get_args
 
+from cloudq.agent.folders import open_of_job
 from cloudq.agent.workplace import Workplace
 from cloudq.agentconfig import AgentConfig
 from cloudq.archive.names import check_name, shown
@@ -95,9 +95,7 @@ def _requests(folder: Path) -> Iterator[Path]:
 
 def _read(file: Path) -> bytes:
     """Read a request as if an enemy had written it: no link is followed, no pipe waited for."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise InputError("expected a request to copy in a file")
+    with open_of_job(file) as stream:
         data = stream.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise InputError(f"expected a request to copy of at most {_MOST_BYTES} bytes")

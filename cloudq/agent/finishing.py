@@ -11,7 +11,7 @@ from typing import Optional
 
 from cloudq import archive
 from cloudq.agent import joblogs
-from cloudq.agent.folders import make_accessible
+from cloudq.agent.folders import make_accessible, read_note
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
@@ -58,7 +58,7 @@ def _missing_note(place: Workplace, active: ActiveJob) -> str:
         return ""
     if not place.folders.spool(active.job.id).is_dir():
         return "no logs and no output.zip: the agent's folder of this job is gone"
-    if not place.folders.work_dir(active.job.id).is_dir():
+    if not place.folders.has_work_dir(active.job.id):
         return "no output.zip: the job's working directory is gone"
     return ""
 
@@ -66,7 +66,7 @@ def _missing_note(place: Workplace, active: ActiveJob) -> str:
 def _stage_out_late(place: Workplace, active: ActiveJob) -> None:
     """Make up for outputs that a final job has here and not in the bucket: another agent ended it."""
     job_id = active.job.id
-    if place.folders.work_dir(job_id).is_dir() and OUTPUT not in place.bundles.entries(job_id, OUTPUT):
+    if place.folders.has_work_dir(job_id) and OUTPUT not in place.bundles.entries(job_id, OUTPUT):
         _upload(place, active)
         try:
             place.bundles.load(job_id)
@@ -93,7 +93,7 @@ def _upload(place: Workplace, active: ActiveJob) -> tuple[int, list[str]]:
     job_id = active.job.id
     joblogs.upload_whole(place, active)
     work_dir = place.folders.work_dir(job_id)
-    if not work_dir.is_dir():
+    if not place.folders.has_work_dir(job_id):
         return 0, []
     make_accessible(work_dir)
     left_out: list[str] = []
@@ -148,7 +148,7 @@ def recall_outcome(place: Workplace, active: ActiveJob) -> None:
     if active.job.array_range is not None and unfinished(active.job):
         return
     try:
-        text = place.folders.outcome(active.job.id).read_text(encoding="ascii")
+        text = read_note(place.folders.outcome(active.job.id))
         values = json.loads(text)
         outcome = values["outcome"]
         active.outcome = Task(JobState(outcome["state"]), outcome["error"], outcome["exit_code"])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cloudq.job import is_job_id
+
+_MOST_OF_A_NOTE = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Folders:
     def work_dir(self, job_id: str) -> Path:
         """The working directory of a job."""
         return self.cache / job_id
+
+    def has_work_dir(self, job_id: str) -> bool:
+        """Tell whether the working directory of a job is there, and not a link that the job put there."""
+        return self.work_dir(job_id).is_dir() and not self.work_dir(job_id).is_symlink()
 
     def spool(self, job_id: str) -> Path:
         """The folder of what CloudQ keeps about a job while it has it."""
@@ -105,13 +113,54 @@ class Folders:
         return self.root / f"{self.system.lower()}.pid"
 
 
+def open_of_job(path: Path) -> BinaryIO:
+    """Open a file that its job could have replaced: no link is followed, no pipe waited for.
+
+    Raises:
+        FileNotFoundError: It is not there, or is something else than a plain file.
+        OSError: It cannot be read.
+    """
+    try:
+        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise _no_plain_file(path) from error
+        raise
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    raise _no_plain_file(path)
+
+
+def read_note(path: Path) -> str:
+    """Read a short text in ASCII from a file that its job could have replaced.
+
+    Raises:
+        FileNotFoundError: As `open_of_job`.
+        ValueError: It is not ASCII, or longer than any note.
+    """
+    with open_of_job(path) as stream:
+        data = stream.read(_MOST_OF_A_NOTE + 1)
+    if len(data) > _MOST_OF_A_NOTE:
+        raise ValueError(f"{path}: expected at most {_MOST_OF_A_NOTE} bytes")
+    return data.decode("ascii")
+
+
+def _no_plain_file(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "no plain file", str(path))
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder with all that is in it, also what its owner may not write; nothing if it is gone.
+
+    Of a link that stands in its place the link is removed, and nothing behind it.
 
     Raises:
         OSError: Something could not be removed.
     """
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         make_accessible(folder)
         shutil.rmtree(folder)
 

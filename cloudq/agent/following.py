@@ -12,6 +12,7 @@ from typing import Optional
 
 from cloudq.agent import joblogs
 from cloudq.agent.admission import cancel_requested
+from cloudq.agent.folders import read_note
 from cloudq.agent.kills import explain_kills
 from cloudq.agent.lifecycle import Evidence, advance
 from cloudq.agent.observations import observe
@@ -24,6 +25,7 @@ from cloudq.job import JobState
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_AFTER = timedelta(minutes=1)
+_LONGEST_STATUS = 16
 _PRINTING = (JobState.RUN, JobState.COMPLETING, JobState.DELETING)
 
 
@@ -118,5 +120,5 @@ def read_exit_codes(
 def read_exit_code(file: Path) -> Optional[int]:
     """Read the exit status that a script left, None if it has left none."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        return int(file.read_text(encoding="ascii"))
+        return int(read_note(file)[:_LONGEST_STATUS])
     return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from cloudq.agent.folders import open_of_job
 from cloudq.agent.progress import parse_progress
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import LIVE, parse_segment_name, segment_name
@@ -58,7 +60,7 @@ def _upload_segment(place: Workplace, active: ActiveJob, path: Path, offset: int
         old = [name for name in active.segments if name.startswith(f"{LIVE}/{path.name}/")]
         place.bundles.discard(active.job.id, old)
         active.segments = [name for name in active.segments if name not in old]
-    with path.open("rb") as file:
+    with open_of_job(path) as file:
         file.seek(offset)
         data = file.read(SEGMENT_BYTES)
     name = segment_name(path.name, offset)
@@ -73,7 +75,7 @@ def _note_progress(active: ActiveJob, path: Path, start: int) -> None:
     """Look for what the job says of its progress in the bytes that were just uploaded."""
     # A line may have begun in the bytes before.
     begun = active.ends.get(path.name, b"").rpartition(b"\n")[2] if start else b""
-    with path.open("rb") as file:
+    with open_of_job(path) as file:
         file.seek(start)
         told = parse_progress(begun + file.read(min(active.uploaded[path.name] - start, SEGMENT_BYTES)))
     if told is not None:
@@ -83,7 +85,7 @@ def _note_progress(active: ActiveJob, path: Path, start: int) -> None:
 
 def _end(path: Path, size: int) -> bytes:
     """Return the last bytes of the first `size` of a log: other ones mean that it was begun anew."""
-    with path.open("rb") as file:
+    with open_of_job(path) as file:
         file.seek(max(0, size - END_BYTES))
         return file.read(min(size, END_BYTES))
 
@@ -102,5 +104,7 @@ def _recall(place: Workplace, active: ActiveJob) -> None:
 def _log_files(place: Workplace, job_id: str) -> Iterator[Path]:
     spool = place.folders.spool(job_id)
     for stream in ("stdout", "stderr"):
-        yield from sorted(spool.glob(stream))
-        yield from sorted(spool.glob(f"{stream}.*"))
+        # What a job has put in the place of its log (a link, a pipe) is none.
+        for path in (*sorted(spool.glob(stream)), *sorted(spool.glob(f"{stream}.*"))):
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path

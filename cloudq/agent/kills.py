@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
+from cloudq.agent.folders import open_of_job
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.schedulers.base import NativeState, NativeStatus, TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -41,7 +42,7 @@ def _logged_cause(place: Workplace, active: ActiveJob, task_id: Optional[int]) -
 def _end(path: Path) -> str:
     """Return the end of a file, nothing if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_of_job(path) as file:
             file.seek(max(0, path.stat().st_size - END_BYTES))
             return file.read().decode("utf-8", "replace")
     except OSError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Optional
 
+from cloudq.agent.folders import read_note
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -37,7 +38,7 @@ def observe(place: Workplace, active: ActiveJob, statuses: TaskStatuses) -> None
 def recall_observations(place: Workplace, active: ActiveJob) -> None:
     """Read what an earlier process observed; a damaged file means that the times begin anew."""
     try:
-        kept = json.loads(place.folders.observed(active.job.id).read_text(encoding="ascii"))
+        kept = json.loads(read_note(place.folders.observed(active.job.id)))
         active.missing_since, active.settling_since = _parse(kept["missing"]), _parse(kept["settling"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return

@@ -16,7 +16,7 @@ from cloudq import archive
 from cloudq.agent import claims
 from cloudq.agent.admission import Delivery, admit, cancel_requested
 from cloudq.agent.definitions import this_system
-from cloudq.agent.folders import remove_tree
+from cloudq.agent.folders import read_note, remove_tree
 from cloudq.agent.following import read_exit_code
 from cloudq.agent.images import ImageFinder
 from cloudq.agent.lifecycle import outcome_of
@@ -95,7 +95,7 @@ def _may_still_appear(place: Workplace, active: ActiveJob) -> bool:
 def _unclear_since(place: Workplace, active: ActiveJob) -> Optional[datetime]:
     """Return since when this job may have been submitted without a record of it; None if it was not."""
     try:
-        return datetime.fromisoformat(place.folders.submitting(active.job.id).read_text(encoding="ascii"))
+        return datetime.fromisoformat(read_note(place.folders.submitting(active.job.id)))
     except FileNotFoundError:
         spool_is_gone = not place.folders.spool(active.job.id).exists()
         return active.job.received or place.now() if spool_is_gone else None

@@ -12,8 +12,11 @@ from datetime import datetime, timezone
 
 from cloudq.errors import StoreError, StoreRefusedError, StoreUnreachableError
 
-BULK_DELETE_REFUSED = frozenset({400, 405, 501})
-"""Servers say so if they cannot delete many objects at once, or demand a digest that they do not name."""
+BULK_DELETE_REFUSED = frozenset({400, 403, 405, 501})
+"""Servers say so if they cannot delete many objects at once, or demand a digest that they do not name.
+
+Ceph 16 wants the right to delete the bucket's objects, and not only those below a prefix (403).
+"""
 
 CREDENTIALS_HINT = "log in again, or run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 

@@ -358,6 +358,7 @@ def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer) 
     [
         pytest.param(Fault(501, "NotImplemented"), id="not implemented"),
         pytest.param(Fault(405, "MethodNotAllowed"), id="not allowed"),
+        pytest.param(Fault(403, "AccessDenied"), id="not with a key for a prefix"),
         pytest.param(Fault(400, "MissingContentMD5"), id="other digest wanted"),
     ],
 )
