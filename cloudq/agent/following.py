@@ -25,7 +25,7 @@ from cloudq.job import JobState
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_AFTER = timedelta(minutes=1)
-_LONGEST_STATUS = 16
+_NO_STATUS = 2**31
 _PRINTING = (JobState.RUN, JobState.COMPLETING, JobState.DELETING)
 
 
@@ -120,5 +120,6 @@ def read_exit_codes(
 def read_exit_code(file: Path) -> Optional[int]:
     """Read the exit status that a script left, None if it has left none."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        return int(read_note(file)[:_LONGEST_STATUS])
+        code = int(read_note(file))
+        return code if abs(code) < _NO_STATUS else None
     return None
