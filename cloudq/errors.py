@@ -48,6 +48,10 @@ class ManifestError(CloudQError):
     """A manifest is not JSON, or a member of it has the wrong type or value."""
 
 
+class TooLargeError(ManifestError):
+    """An object is larger than anything that is read at once: no manifest, no script, no definitions."""
+
+
 class NoSuchJobError(CloudQError):
     """No job has this id."""
 

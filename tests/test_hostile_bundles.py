@@ -282,3 +282,18 @@ def test_a_hostile_presence_stops_nothing(data: bytes, site: Site, caplog: pytes
         parse_presence(data, "x")
     site.store.write("agent/.systems/elsewhere.json", data)
     assert_next_job_runs(site, caplog)
+
+
+@pytest.mark.parametrize("run_on", ["here", "ANY"])
+def test_a_script_or_manifest_that_would_fill_the_memory_is_not_read(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, run_on: str
+) -> None:
+    monkeypatch.setattr("cloudq.store.LARGEST_READ", 5000)
+    script = site.submit(META + b"#" * 5000, run_on=run_on)
+    manifest = site.submit(run_on=run_on)
+    site.store.write(f"{manifest.id}/manifest.json", b"[" * 6000)
+    assert_next_job_runs(site, caplog)
+    ended = site.job(script.id)
+    assert ended.state is JobState.ERROR
+    assert f"{script.id}/job.sh: {len(META) + 5000} bytes, at most 5000 are read" in ended.error
+    assert "manifest.json: 6000 bytes, at most 5000 are read" in caplog.text

@@ -22,6 +22,7 @@ from cloudq.errors import (
     NotFoundError,
     RefusedError,
     StoreError,
+    TooLargeError,
 )
 from cloudq.job import Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, parse_meta_script, peek_run_on
@@ -80,7 +81,7 @@ def read_candidate(place: Workplace, record: Record) -> Candidate:
     try:
         check_script_name(job.name)
         text = place.bundles.read(job.id, job.name).decode("utf-8")
-    except (InputError, NotFoundError, UnicodeDecodeError) as error:
+    except (InputError, NotFoundError, TooLargeError, UnicodeDecodeError) as error:
         fault = f"script {job.name}: {error}"
         return Candidate(record, job.run_on or ANY, outcome=Task(JobState.ERROR, fault))
     # What the manifest says goes first: `cloudqcli requeue --to ANY` changes nothing else.

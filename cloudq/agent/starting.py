@@ -33,6 +33,7 @@ from cloudq.errors import (
     NotFoundError,
     RefusedError,
     SchedulerOutputError,
+    TooLargeError,
 )
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
@@ -43,7 +44,7 @@ from cloudq.system import System
 logger = logging.getLogger(__name__)
 
 _WITH_GROUPS = frozenset({"abci", "gridengine"})
-_REFUSALS = (RefusedError, InputError, ArchiveError, ConfigError, UnicodeDecodeError)
+_REFUSALS = (RefusedError, InputError, ArchiveError, ConfigError, TooLargeError, UnicodeDecodeError)
 
 
 def start(place: Workplace, active: ActiveJob) -> None:

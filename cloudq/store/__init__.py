@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
+LARGEST_READ = 64 * 1024 * 1024
+"""Most bytes of an object that is read at once; who may write to a bucket must not fill a reader's memory."""
+
 Method = Literal["GET", "PUT"]
 """What a URL may be good for."""
 
@@ -59,7 +62,7 @@ class Store(Protocol):
         ...
 
     def read(self, key: str) -> Blob:
-        """Read a whole small object. Raises NotFoundError."""
+        """Read a whole small object. Raises NotFoundError, TooLargeError."""
         ...
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
@@ -151,6 +154,14 @@ class Store(Protocol):
             StoreRefusedError: This store has no URLs, or there are no credentials.
         """
         ...
+
+
+def check_size(size: int, key: str) -> None:
+    """Refuse to read at once what is too large for that. Raises TooLargeError."""
+    if size > LARGEST_READ:
+        from cloudq.errors import TooLargeError
+
+        raise TooLargeError(f"{key}: {size} bytes, at most {LARGEST_READ} are read")
 
 
 def open_store(address: StoreAddress) -> Store:

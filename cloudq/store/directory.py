@@ -25,7 +25,7 @@ from cloudq.errors import (
     StoreRefusedError,
     StoreUnreachableError,
 )
-from cloudq.store import Blob, Entry, Method, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
 from cloudq.store.blocks import CountedBlocks, confirmed
 from cloudq.store.file_names import OWN, folder_names
 from cloudq.store.file_tree import FileTree
@@ -89,6 +89,7 @@ class DirectoryStore:
 
     def read(self, key: str) -> Blob:
         with self._asking(f"read {key!r}", key), self._tree.file(key).open("rb") as file:
+            check_size(os.fstat(file.fileno()).st_size, key)
             etag = _etag(file)
             file.seek(0)
             return Blob(file.read(), etag)

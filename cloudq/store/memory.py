@@ -15,7 +15,7 @@ from typing import Optional
 from urllib.parse import quote
 
 from cloudq.errors import ConflictError, NotFoundError
-from cloudq.store import Blob, Entry, Method, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
 from cloudq.store.files import appearing
 
 _KEYS_PER_DELETE = 1000
@@ -57,6 +57,7 @@ class MemoryStore:
 
     def read(self, key: str) -> Blob:
         found = self._get("GET", key)
+        check_size(len(found.data), key)
         return Blob(found.data, found.etag)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:

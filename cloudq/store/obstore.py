@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Callable, Optional
 import obstore
 
 from cloudq.errors import NotFoundError, StoreError
-from cloudq.store import Blob, Entry, Method, Store, StoreAddress
+from cloudq.store import Blob, Entry, Method, Store, StoreAddress, check_size
 from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size, windows
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
@@ -201,6 +201,7 @@ class ObstoreStore:
 
     def _get_once(self, key: str, options: Any) -> tuple[bytes, Any]:
         found = obstore.get(self._client, key, options=options or None)
+        check_size(0 if options else found.meta["size"], key)
         return found.bytes().to_bytes(), found.meta
 
     def _get_range(self, key: str, start: int, end: int) -> Optional[tuple[bytes, Any]]:
@@ -213,7 +214,7 @@ class ObstoreStore:
                 return None
             if not is_range_ignored(error):
                 raise
-        data, meta = self._get(key)
+        data, meta = self._get(key, head=False)
         return data[start:end], meta
 
     def _put(self, key: str, data: bytes, mode: Any) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, cast
 from s3transfer.subscribers import BaseSubscriber
 
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
-from cloudq.store import Blob, Entry, Method, StoreAddress
+from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
 from cloudq.store.answers import BULK_DELETE_REFUSED
 from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size
 from cloudq.store.conditional import settle
@@ -181,6 +181,8 @@ class S3Store:
     def _get(self, key: str, **options: Any) -> tuple[bytes, GetObjectOutputTypeDef]:
         for attempt in range(1, _READ_ATTEMPTS + 1):
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **options)
+            if not options:
+                check_size(answer["ContentLength"], key)
             try:
                 return answer["Body"].read(), answer
             except BROKEN_BODY:

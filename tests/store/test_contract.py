@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from cloudq.errors import ConflictError, NotFoundError, StoreRefusedError
+from cloudq.errors import ConflictError, NotFoundError, StoreRefusedError, TooLargeError
 from cloudq.store import Store, StoreAddress
 from cloudq.store.directory import DirectoryStore
 from cloudq.store.memory import MemoryStore
@@ -466,3 +466,13 @@ def test_a_bucket_in_a_folder_has_no_urls(tmp_path: Path) -> None:
     with pytest.raises(StoreRefusedError, match="a bucket in a folder has no URLs"):
         DirectoryStore.at(StoreAddress(f"file://{tmp_path}", "b")).presign("GET", "k", timedelta(1))
     assert MemoryStore().presign("PUT", "a b", timedelta(seconds=60)) == "memory:a%20b?PUT&60"
+
+
+def test_what_is_too_large_is_not_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("large", b"x" * 2000)
+    monkeypatch.setattr("cloudq.store.LARGEST_READ", 1999)
+    with pytest.raises(TooLargeError, match="^large: 2000 bytes, at most 1999 are read$"):
+        store.read("large")
+    assert store.read_range("large", 0, 2000) == b"x" * 2000
+    monkeypatch.setattr("cloudq.store.LARGEST_READ", 2000)
+    assert store.read("large").data == b"x" * 2000
