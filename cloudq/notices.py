@@ -11,8 +11,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Optional
 
-from cloudq.errors import CommandError
-from cloudq.job import Job
+from cloudq.errors import CloudQError
+from cloudq.job import Job, is_job_id
 from cloudq.manifest import program_members
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def read_notices(ini: Ini, section: str) -> Notices:
 
 
 def notice_text(job: Job) -> str:
-    """Say in a line that a job has ended."""
+    """Say in a line of printable characters that a job has ended."""
     place = f" on {job.run_system}" if job.run_system else ""
     why = " ".join(job.error.split())
-    return f"Job ({job.id}) {job.name}: {job.state}{place}{f': {why}' if why else ''}"
+    text = f"Job ({job.id}) {job.name}: {job.state}{place}{f': {why}' if why else ''}"
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def send_notices(
@@ -80,7 +81,7 @@ def send_notices(
         try:
             # The owner's own command, not a job's: it may have the owner's keys.
             (runner or partial(run, environment=os.environ))(_filled(notices.command, job), timeout=TIMEOUT)
-        except CommandError as error:
+        except CloudQError as error:
             logger.warning("job %s: no notice by command: %s", job.id, error)
     if notices.url:
         body = {"text": notice_text(job), "job": program_members(job)}
@@ -94,7 +95,8 @@ def _filled(words: tuple[str, ...], job: Job) -> list[str]:
     values = {
         "{id}": job.id,
         "{state}": job.state.value,
-        "{system}": job.run_system,
+        # Whoever may write to the bucket could name it `--option`.
+        "{system}": job.run_system if is_job_id(job.run_system) else "?",
         "{text}": notice_text(job),
     }
     filled = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -121,3 +122,15 @@ def test_what_cannot_be_used_is_refused(laptop: Laptop, line: str, message: str)
         file.write(line + "\n")
     with pytest.raises(ConfigError, match=message):
         assert laptop.config
+
+
+def test_no_name_of_a_job_or_system_is_an_option_or_more_than_a_line() -> None:
+    recorder = Recorder()
+    hostile = replace(JOB, name="a\0b\x1b[2J\n\ud800", run_system="--exec=x", error="{system}\x9b")
+    send_notices(Notices(("tell", "{system}", "{text}")), hostile, runner=recorder)
+    assert recorder.calls == [["tell", "?", "Job (a1) a?b?[2J??: ERROR on --exec=x: {system}?"]]
+
+
+def test_a_command_that_cannot_be_given_its_words_is_no_hindrance(caplog: pytest.LogCaptureFixture) -> None:
+    send_notices(Notices(("tell", "a\0b")), JOB)
+    assert "job a1: no notice by command: tell: an argument that no command can be given" in caplog.text
