@@ -21,6 +21,9 @@ UNCLEAR_FOR = timedelta(minutes=2)
 """How long a submission that gave no answer may still take effect. Only when the scheduler does not know the
 job's tag after that time is it submitted again."""
 
+_MOST_COPIES = 100
+"""So many attempts are looked for: whoever may write to the bucket may write any number of them."""
+
 
 class CopyRunsError(CloudQError):
     """A copy of the job that is no longer wanted is still in the queue; it is being cancelled."""
@@ -72,7 +75,7 @@ def end_earlier_copies(place: Workplace, job: Job) -> None:
     Raises:
         CopyRunsError, CommandError, SchedulerOutputError: As `let_go`.
     """
-    for attempt in range(1, job.attempt):
+    for attempt in range(max(1, job.attempt - _MOST_COPIES), job.attempt):
         end_copy_of(place, job, attempt)
 
 

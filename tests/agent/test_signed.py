@@ -17,6 +17,8 @@ from cloudq.bundle import CANCEL, CANCEL_SIGNATURE, INPUT, JOB_SIGNATURE, MANIFE
 from cloudq.job import Job, JobKind, JobState, new_job_id
 from cloudq.manifest import render_manifest, signed_members
 from cloudq.signing import Statement
+from cloudq.store import Blob
+from cloudq.store.memory import MemoryStore
 from tests.agent.conftest import META, Site, run_passes
 from tests.signers import Signers, signers
 
@@ -130,6 +132,42 @@ def test_an_altered_job_is_refused(signed: SignedSite, attack: str) -> None:
     act, words = ALTERED[attack]
     act(signed, job)
     assert words in signed.refusal(job)
+
+
+class Swapping(MemoryStore):
+    """A bucket in which somebody puts another script as soon as the first has been read."""
+
+    swapped = 0
+
+    def read(self, key: str) -> Blob:
+        found = super().read(key)
+        if key.endswith("/job.sh"):
+            self.write(key, b"#!/bin/sh\n#$ run_on: here\nid\n")
+            self.swapped += 1
+        return found
+
+
+def test_a_script_that_is_replaced_between_two_looks_at_it_is_not_run(signed: SignedSite) -> None:
+    signed.site.store = store = Swapping()
+    job = signed.submit(run_on="")
+    assert "job.sh is not what was signed" in signed.refusal(job)
+    assert store.swapped == 2
+
+
+def test_a_script_that_is_replaced_after_the_check_is_run_as_it_was(signed: SignedSite) -> None:
+    signed.site.store = Swapping()
+    job = signed.submit()
+    run_passes(signed.site.new_agent(), 2)
+    assert signed.site.job(job.id).state is JobState.READY
+    assert (signed.site.folders.work_dir(job.id) / "job.sh").read_bytes() == META
+
+
+def test_a_forged_number_of_attempts_does_not_keep_the_agent_busy(signed: SignedSite) -> None:
+    job = signed.submit()
+    rewrite(attempt=10**9)(signed, job)
+    run_passes(signed.site.new_agent(), 1)
+    assert signed.site.cluster.count("find") <= 101
+    assert signed.site.job(job.id).state is JobState.READY
 
 
 def test_a_job_is_refused_under_another_id(signed: SignedSite) -> None:
