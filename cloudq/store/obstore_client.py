@@ -125,7 +125,8 @@ def _chain_reader(profile: str) -> Callable[[], StaticKeys]:
             if found is None:
                 raise StoreRefusedError("no credentials any more", hint=CREDENTIALS_HINT)
             frozen = found.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, RuntimeError) as error:
+            # botocore's RuntimeError: what it was given anew has ended, too.
             raise StoreRefusedError(
                 f"no credentials: {one_line(str(error))}", hint=CREDENTIALS_HINT
             ) from error

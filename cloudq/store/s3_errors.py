@@ -34,8 +34,8 @@ from cloudq.store.answers import (
     one_line,
 )
 
-LIBRARY_ERRORS = (BotoCoreError, ClientError, RetriesExceededError, S3DownloadFailedError)
-"""What boto3, botocore and s3transfer raise by design."""
+LIBRARY_ERRORS = (BotoCoreError, ClientError, RetriesExceededError, RuntimeError, S3DownloadFailedError)
+"""What boto3, botocore and s3transfer raise by design; RuntimeError if renewed credentials have ended."""
 
 BROKEN_BODY = (HTTPClientError, ResponseStreamingError, IncompleteReadError)
 """The connection broke while the body of an answer was read, which the library does not retry."""
@@ -45,6 +45,7 @@ _ABOUT_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
     CredentialRetrievalError,
+    RuntimeError,
     SSOError,
     TokenRetrievalError,
 )

@@ -66,7 +66,10 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, s3_
 
 @pytest.fixture(params=["credential_process", "profile"])
 def give(request: pytest.FixtureRequest, tmp_path: Path, library: str) -> Give:
-    """Give out a key, as a program or a file tells it; it says that it is good for two seconds."""
+    """Give out a key, as a program or a file tells it.
+
+    A program's is good for less than the ten minutes before whose end botocore asks anew.
+    """
     told, credentials = tmp_path / "keys.json", tmp_path / "aws-credentials"
     if request.param == "credential_process":
         (tmp_path / "aws-config").write_text(f"[profile site]\ncredential_process = /bin/cat {told}\n")
@@ -79,7 +82,7 @@ def give(request: pytest.FixtureRequest, tmp_path: Path, library: str) -> Give:
                 f"[site]\naws_access_key_id = {name}\naws_secret_access_key = s\naws_session_token = t\n"
             )
             return
-        until = (datetime.now(timezone.utc) + timedelta(seconds=2)).isoformat()
+        until = (datetime.now(timezone.utc) + timedelta(minutes=5)).isoformat()
         keys = {"Version": 1, "AccessKeyId": name, "SecretAccessKey": "s", "SessionToken": "t"}
         told.write_text(json.dumps({**keys, "Expiration": until}))
 
@@ -108,4 +111,20 @@ def test_keys_that_have_ended_are_a_refusal_until_there_are_new_ones(server: Ser
         store.read("key")
     assert "\n" not in str(caught.value)
     give("second")
+    assert store.read("key").data == b"data"
+
+
+def test_keys_that_are_given_out_too_late_are_a_refusal_until_there_are_new_ones(
+    server: Server, library: str, tmp_path: Path
+) -> None:
+    told = tmp_path / "keys.json"
+    (tmp_path / "aws-config").write_text(f"[profile site]\ncredential_process = /bin/cat {told}\n")
+    keys = {"Version": 1, "AccessKeyId": "good", "SecretAccessKey": "s"}
+    told.write_text(json.dumps({**keys, "Expiration": "2020-01-01T00:00:00Z"}))
+    server.good = "good"
+    store = open_store(StoreAddress(server.url, "jobs", "site"))
+    with pytest.raises(StoreRefusedError, match="the refreshed credentials are still expired") as caught:
+        store.read("key")
+    assert caught.value.hint.startswith("log in again")
+    told.write_text(json.dumps({**keys, "Expiration": "2099-01-01T00:00:00Z"}))
     assert store.read("key").data == b"data"
