@@ -11,6 +11,7 @@ import click
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _NUMBER = re.compile(r"(\d{1,9})([smhd]?)\Z")
 _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)\Z")
+_LONGEST = timedelta(days=36500)
 _SHOWN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -18,14 +19,18 @@ def parse_duration(text: str) -> timedelta:
     """Parse `90`, `90s`, `5m`, `2h`, `1d` or `1:30:00`.
 
     Raises:
-        ValueError: It has another form.
+        ValueError: It has another form, or is longer than a hundred years.
     """
     number, clock = _NUMBER.match(text.strip().lower()), _CLOCK.match(text.strip())
     if number:
-        return timedelta(seconds=int(number[1]) * _UNITS[number[2]])
-    if clock:
-        return timedelta(hours=int(clock[1]), minutes=int(clock[2]), seconds=int(clock[3]))
-    raise ValueError(f"expected a time such as 90s, 5m, 2h, 1d or 1:30:00, got {text!r}")
+        duration = timedelta(seconds=int(number[1]) * _UNITS[number[2]])
+    elif clock:
+        duration = timedelta(hours=int(clock[1]), minutes=int(clock[2]), seconds=int(clock[3]))
+    else:
+        raise ValueError(f"expected a time such as 90s, 5m, 2h, 1d or 1:30:00, got {text!r}")
+    if duration > _LONGEST:
+        raise ValueError(f"expected at most {_LONGEST.days}d, got {text!r}")
+    return duration
 
 
 def render_duration(duration: timedelta) -> str:

@@ -107,6 +107,16 @@ def test_other_durations_are_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "999999999d", "999999:00:00"])
+def test_durations_that_no_calendar_has_are_refused(laptop: Laptop, text: str) -> None:
+    with pytest.raises(ValueError, match="expected at most 36500d, got"):
+        parse_duration(text)
+    put_job(laptop.bundles)
+    assert f"'--since': expected at most 36500d, got {text!r}" in laptop.error(
+        2, "log", "a1", "--since", text
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (59, "59 s"), (3600, "1 h"), (7290, "2 h 1 min"), (86400 * 3 + 5, "3 d")],
