@@ -117,9 +117,9 @@ def find_id(bundles: Bundles, config: ClientConfig, text: str) -> str:
         NoSuchJobError: There is none.
         InputError: There are several.
     """
-    from cloudq.client.recollection import LAST, last_submitted
+    from cloudq.client import recollection
 
-    return bundles.find(last_submitted(config) if text == LAST else text)
+    return recollection.find_id(bundles, config, text)
 
 
 def present() -> datetime:

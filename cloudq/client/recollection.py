@@ -18,7 +18,7 @@ from cloudq.errors import NoSuchJobError
 from cloudq.job import Job, is_job_id
 
 if TYPE_CHECKING:
-    from cloudq.bundle import SignsOfLife
+    from cloudq.bundle import Bundles, SignsOfLife
     from cloudq.config import ClientConfig
     from cloudq.presence import Presence
 
@@ -122,6 +122,16 @@ def recall_signs(config: ClientConfig) -> Optional[tuple[SignsOfLife, datetime]]
     except (ValueError, KeyError):
         return None
     return SignsOfLife(found["presence"], found["log"]), seen
+
+
+def find_id(bundles: Bundles, config: ClientConfig, text: str) -> str:
+    """Return the id that a text stands for: the beginning of one, or `@last`.
+
+    Raises:
+        NoSuchJobError: There is none.
+        InputError: There are several.
+    """
+    return bundles.find(last_submitted(config) if text == LAST else text)
 
 
 def last_submitted(config: ClientConfig) -> str:

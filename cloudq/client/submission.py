@@ -24,6 +24,7 @@ from cloudq.bundle import (
 from cloudq.client.inputs import Input, check_inputs, pack_inputs
 from cloudq.client.outlook import Outlook, look_out
 from cloudq.client.progress import transfer, waiting
+from cloudq.client.recollection import find_id
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, read_script, rewrite
 from cloudq.client.signatures import sign_job
 from cloudq.config import ClientConfig
@@ -189,7 +190,7 @@ def check(bundles: Bundles, config: ClientConfig, submission: Submission) -> tup
         raise InputError("--submit-opt: expected --submit-to, too; a meta script has #$ other_opts")
     else:
         job = replace(job, run_on=_check_meta(bundles, config, submission.script, script))
-    return _with_dependencies(bundles, job, submission), script
+    return _with_dependencies(bundles, config, job, submission), script
 
 
 def _check_local(job: Job) -> None:
@@ -211,21 +212,21 @@ def _check_meta(bundles: Bundles, config: ClientConfig, path: Path, script: byte
     return run_on
 
 
-def _with_dependencies(bundles: Bundles, job: Job, submission: Submission) -> Job:
-    hold_ids = _full_ids(bundles, submission.hold_ids)
+def _with_dependencies(bundles: Bundles, config: ClientConfig, job: Job, submission: Submission) -> Job:
+    hold_ids = _full_ids(bundles, config, submission.hold_ids)
     conditions: dict[str, Condition] = {}
     for condition, beginnings in submission.conditions.items():
         if beginnings and condition is Condition.CORR and job.array_range is None:
             raise InputError("--after-corr: expected --array-tid, too: it is for the tasks of an array job")
-        for job_id in _full_ids(bundles, beginnings):
+        for job_id in _full_ids(bundles, config, beginnings):
             if conditions.setdefault(job_id, condition) is not condition:
                 raise InputError(f"job {job_id}: expected one condition on how it ends, not two")
     hold_ids = tuple(dict.fromkeys((*hold_ids, *conditions)))
     return replace(job, hold_ids=hold_ids, conditions=conditions)
 
 
-def _full_ids(bundles: Bundles, beginnings: Sequence[str]) -> tuple[str, ...]:
-    ids = [bundles.load(bundles.find(beginning)).job.id for beginning in beginnings]
+def _full_ids(bundles: Bundles, config: ClientConfig, texts: Sequence[str]) -> tuple[str, ...]:
+    ids = [bundles.load(find_id(bundles, config, text)).job.id for text in texts]
     return tuple(dict.fromkeys(ids))
 
 

@@ -40,6 +40,13 @@ def test_submit_stat_list_cancel_as_in_1_2(laptop: Laptop) -> None:
     assert laptop.bundles.cancel_requested(job_id)
 
 
+def test_a_job_may_wait_for_the_one_that_was_submitted_last(laptop: Laptop) -> None:
+    first = laptop.answer("submit", "job.sh", "--parsable").strip()
+    second = laptop.answer("submit", "job.sh", "--parsable", "--after-ok", "@last").strip()
+    third = laptop.answer("submit", "job.sh", "--parsable", "--hold-jid", f"@last,{first}").strip()
+    assert laptop.json("stat", third, "--json")["hold_jid"] == f"{second},{first}"
+
+
 def test_options_of_1_2_with_underscores_are_the_same(laptop: Laptop) -> None:
     put_job(laptop.bundles, "b1")
     laptop.answer(
