@@ -62,10 +62,20 @@ def median(values: Sequence[float]) -> float:
     return float(f"{statistics.median(values):.3g}")
 
 
-def bars(title: str, groups: Mapping[str, Mapping[str, float]], unit: str) -> str:
-    """Draw horizontal bars, longest is slowest, each group to its own scale; SVG."""
+def cloudq_version() -> str:
+    """Return the version of the CloudQ of this tree."""
+    import cloudq
+
+    return cloudq.__version__
+
+
+def bars(
+    title: str, groups: Mapping[str, Mapping[str, float]], unit: str, *, common_scale: bool = False
+) -> str:
+    """Draw horizontal bars, each group to its own scale or all to one; SVG."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     colours = dict(zip(names, COLOURS))
+    most = max(value for group in groups.values() for value in group.values())
     height = 34 + sum(_ROW * len(group) + 26 for group in groups.values())
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 90} {height}" '
@@ -75,7 +85,7 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]], unit: str) -> st
     top = 40
     for label, group in groups.items():
         parts.append(f'<text x="8" y="{top}">{label}</text>')
-        longest = max(group.values())
+        longest = most if common_scale else max(group.values())
         for name, value in group.items():
             top += _ROW
             length = _WIDTH * value / longest

@@ -53,7 +53,7 @@ class Agent:
         self.takes_any = takes_any
         self.roster = Roster()
         self.crew = Crew(place.config.workers + 1)
-        self._sweep = Sweep(place.bundles)
+        self._sweep = Sweep(place.bundles, place.config.name)
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
         self._last_activity = self._next_sweep = self._swept = place.now()
         self._passes_since_sweep = 0

@@ -52,6 +52,20 @@ def test_looking_for_jobs_of_old_clients_costs_less_than_a_request_a_pass(site: 
     assert set(requests(site)) == {"LIST"}
 
 
+def test_jobs_of_other_agents_are_read_at_every_tenth_look(site: Site) -> None:
+    for i in range(50):
+        job = Job(f"{i:08x}", "job.sh", JobKind.META, JobState.RUN, run_on="there", run_system="there")
+        site.bundles.write(job.id, MANIFEST, render_manifest(job))
+    agent = site.new_agent()
+    run_passes(agent)
+    for looks, reads in ((9, 0), (1, 50), (9, 0), (1, 50)):
+        requests(site).clear()
+        for _ in range(looks):
+            site.clock.move(seconds=601)
+            run_passes(agent)
+        assert requests(site)["GET"] == reads
+
+
 def test_a_pass_over_jobs_that_do_not_change_asks_the_scheduler_once(site: Site) -> None:
     agent = site.new_agent()
     for _ in range(100):
