@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--finished 0 1000 10000 100000] [--active 1000] [--agents 20]
 
 The agents are the real ones, with the default intervals; store and cluster are those of the unit tests, and
-the clock is moved by hand. First all agents look at the bucket with their active jobs; then, beside these,
-one more agent without jobs lives a day.
+the clock is moved by hand. First one agent without jobs lives a day, then all agents look at the bucket with
+their active jobs.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="cloudq-bench-") as place:
             store = MemoryStore()
             finished = fill(store, number)
-            row = busy_agents(store, Path(place), finished, agents=given.agents, active=given.active)
-            row["one_idle_day"] = idle_day(store, Path(place))
+            row: dict[str, object] = {"one_idle_day": idle_day(store, Path(place))}
+            row.update(busy_agents(store, Path(place), finished, agents=given.agents, active=given.active))
             row["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             results[str(number)] = row
             print(number, row, flush=True)

@@ -198,21 +198,25 @@ def main() -> None:
         endpoint = given.endpoint
         if given.latency:
             endpoint, _ = stack.enter_context(counting_proxy(endpoint, given.latency / 1000))
-        results = measure(endpoint, sets, given.rounds, given.tools)
-    record.save(given.name, begun=begun, versions=versions(), results=results)
+        results: dict[str, object] = {}
+        for name, files in sets.items():
+            # Written after each set: a long run may be broken off.
+            results.update(measure(endpoint, {name: files}, given.rounds, given.tools))
+            show(given.name, begun, results)
+
+
+def show(name: str, begun: Mapping[str, object], results: Mapping[str, object]) -> None:
+    """Write results and picture, and print the table."""
+    record.save(name, begun=begun, versions=versions(), results=results)
     groups = {
-        f"{name}, {way}": {tool: row["seconds"] for tool, row in tools.items()}
-        for name, ways in results.items()
+        f"{label}, {way}": {tool: row["seconds"] for tool, row in tools.items()}
+        for label, ways in results.items()
         for way, tools in ways.items()  # type: ignore[attr-defined]
     }
     picture = record.bars("Seconds for a folder to the bucket (up) and back (down)", groups, "s")
-    (record.PICTURES / f"{given.name}.svg").write_text(picture, encoding="utf-8")
-    print(
-        record.table(
-            ("set", *versions()),
-            [(label, *(row.get(t, "") for t in versions())) for label, row in groups.items()],
-        )
-    )
+    (record.PICTURES / f"{name}.svg").write_text(picture, encoding="utf-8")
+    rows = [(label, *(row.get(tool, "") for tool in versions())) for label, row in groups.items()]
+    print(record.table(("set", *versions()), rows), flush=True)
 
 
 if __name__ == "__main__":
