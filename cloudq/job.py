@@ -122,6 +122,9 @@ class ArrayRange:
 
     def task_ids(self) -> tuple[int, ...]:
         """Return the ids of all tasks, each once, in ascending order."""
+        if len(self.spans) == 1:
+            first, last, step = self.spans[0]
+            return tuple(range(first, last + 1, step))
         return tuple(sorted({i for first, last, step in self.spans for i in range(first, last + 1, step)}))
 
 

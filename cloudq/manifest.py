@@ -13,6 +13,7 @@ from cloudq.errors import InputError, ManifestError
 from cloudq.job import MAX_TASKS, ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
 
 MAX_BYTES = 4 * 1024 * 1024
+_DEEPEST = 32
 MAX_HOLD_IDS = 10_000
 """Each is read again and again while a job waits."""
 NO_SYSTEM = "-"
@@ -138,6 +139,9 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
     values["exit_code"] = _parse_exit_code(members.get("exit_code", ""), fail)
     values["tasks"] = _parse_tasks(members, fail)
     values["extra"] = tuple((k, v) for k, v in members.items() if k not in MEMBERS)
+    for member, value in values["extra"]:
+        if _is_deep(value):
+            raise fail(member, f"values nested {_DEEPEST} times at most")
     if not values["name"]:
         raise fail("name", "the name of the script")
     if values["run_system"] == NO_SYSTEM:
@@ -241,6 +245,19 @@ def parse_members(data: bytes, job_id: str) -> Mapping[str, Any]:
     return members
 
 
+def check_room(job: Job) -> None:
+    """Refuse a manifest that could not be read any more if it was written again, and something added.
+
+    Its JSON may have been shorter than ours, which is indented and in ASCII.
+
+    Raises:
+        ManifestError: It is as large.
+    """
+    size = len(render_manifest(job))
+    if size > MAX_BYTES // 2:
+        raise ManifestError(f"job {job.id}: manifest.json: {size} bytes as we write it, too many to run it")
+
+
 def parse_time(value: object) -> Optional[datetime]:
     """Read a time as manifests have it, in UTC; None for not yet.
 
@@ -273,6 +290,22 @@ def _parse_state(value: object, fail: Fail) -> JobState:
         return JobState(value)
     except ValueError:
         raise fail("state", f"one of {', '.join(JobState)}, got {value!r:.60}") from None
+
+
+def _is_deep(value: object) -> bool:
+    """Tell whether a value has more levels than it may; what is written recurses, and is indented."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [part for item in level for part in _parts(item)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _parse_ids(members: Mapping[str, Any], member: str, fail: Fail) -> tuple[str, ...]:

@@ -94,6 +94,13 @@ MANIFESTS = {
     "no object": b"[]",
     "endless number": b'{"revision": ' + b"9" * 10_000 + b"}",
     "NUL": b"\0",
+    "nested 40 times": b'{"name": "job.sh", "state": "INIT", "run_on": "here", "x": '
+    + b"[" * 40
+    + b"]" * 40
+    + b"}",
+    "three times as long as it comes": (
+        b'{"name": "job.sh", "state": "INIT", "run_on": "here", "x": "' + b"\xc3\xa9" * 500_000 + b'"}'
+    ),
 }
 VALUES: tuple[object, ...] = (
     None,

@@ -16,6 +16,7 @@ from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import ManifestError, NoSuchJobError
 from cloudq.job import JobState, Task
+from cloudq.manifest import check_room
 from cloudq.system import ANY
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class Reception:
         bundles = self._place.bundles
         try:
             record = bundles.load(job_id)
+            if not record.job.run_system:
+                check_room(record.job)
         except (NoSuchJobError, ManifestError) as error:
             logger.warning("job %s: left alone: %s", job_id, error)
             bundles.remove_notice(mailbox, job_id)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.fuzz.names import NAMES
 
-_LONGEST = 10
+_LONGEST = 30
 """Seconds that one input may take; more is a find."""
 _MEMORY = 1024
 """MiB that a target may take."""
