@@ -82,9 +82,14 @@ def report_error(error: CloudQError) -> None:
     logger = logging.getLogger("cloudq")
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("the error in full", exc_info=error)
-    click.echo(f"Error: {error}", err=True)
+    click.echo(f"Error: {printable(str(error))}", err=True)
     if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
+        click.echo(f"Hint: {printable(error.hint)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Write a text so that it cannot act on a terminal, whatever file or job it quotes; lines stay lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def version_option(command: Command) -> Command:
@@ -118,10 +123,15 @@ def config_option(command: Command) -> Command:
     return decorated
 
 
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def log_to_stderr(level: Optional[str]) -> None:
     """Send CloudQ's log to stderr, at this level (a name); warnings only if none is given."""
     logger = logging.getLogger("cloudq")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
     logger.handlers[:] = [handler]
     logger.setLevel(level or "WARNING")

@@ -39,6 +39,17 @@ def check_name(name: str) -> None:
         raise ArchiveError(f"{shown(name)}: expected a name that stays inside the folder")
 
 
+def check_plain_name(name: str) -> None:
+    """Refuse also what only an archive of ours may have: control characters, a backslash, a drive letter.
+
+    Raises:
+        ArchiveError: The name is none that may be written anywhere.
+    """
+    check_name(name)
+    if stored_name(name)[1]:
+        raise ArchiveError(f"{shown(name)}: has control characters, a backslash or a drive letter")
+
+
 def shown(name: str) -> str:
     """Write a name for a message: one line, whatever is in it, and no long one."""
     return _plain(name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Optional
 
-from cloudq.archive import check_name, make_place, shown
+from cloudq.archive import check_plain_name, make_place, shown
 from cloudq.bundle import (
     CANCEL,
     CANCEL_SIGNATURE,
@@ -127,7 +127,7 @@ def _save_log(bundles: Bundles, job_id: str, log: Log, path: Path) -> None:
 
 def _fetch_object(bundles: Bundles, job_id: str, name: str, folder: Path) -> None:
     try:
-        check_name(name)
+        check_plain_name(name)
         place = make_place(folder, name)
     except ArchiveError as error:
         logger.warning("job %s: not fetched: %s", job_id, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -15,10 +16,11 @@ from click.testing import CliRunner
 
 import cloudq
 from cloudq.bundle import Bundles
-from cloudq.cli import EXIT_STATUSES
+from cloudq.cli import EXIT_STATUSES, log_to_stderr, report_error
 from cloudq.client import waits
 from cloudq.client.cli import COMMANDS as HELP
 from cloudq.client.cli import main
+from cloudq.errors import CloudQError
 from cloudq.job import Job, JobState, Task
 from tests.client.conftest import Laptop, put_done_job, put_job
 
@@ -473,3 +475,16 @@ def _on_a_terminal(pty, *argv: str, answer: bytes = b"") -> bytes:  # type: igno
 def test_a_group_without_a_command_shows_its_help() -> None:
     result = CliRunner().invoke(main, [], prog_name="cloudqcli")  # stdout or stderr, as click has it
     assert "Usage: cloudqcli [OPTIONS] COMMAND" in result.output
+
+
+def test_an_error_that_quotes_a_hostile_name_does_not_act_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report_error(CloudQError("a\x1b[2J\x9b\u202e\udcffb\nc", hint="\x07d"))
+    assert capsys.readouterr().err == "Error: a\\x1b[2J\\x9b\\u202e\\udcffb\nc\nHint: \\x07d\n"
+
+
+def test_the_log_on_a_terminal_shows_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("INFO")
+    logging.getLogger("cloudq.x").warning("%s: not fetched", "a\x1b[2J")
+    assert capsys.readouterr().err == "WARNING: a\\x1b[2J: not fetched\n"

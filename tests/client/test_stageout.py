@@ -166,6 +166,27 @@ def test_an_object_whose_name_leads_out_is_not_fetched(
     assert "job a1: not fetched: ../evil: expected a name that stays inside the folder" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "..\\evil", "C:evil", "a\nb"], ids=repr)
+def test_an_object_whose_name_acts_elsewhere_is_not_fetched(
+    bundles: Bundles, folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_done_job(bundles)
+    bundles.write("a1", name, b"")
+    bundles.write("a1", "good", b"")
+    stage_out(bundles, "a1", folder)
+    assert sorted(path.name for path in folder.parent.rglob("*")) == ["a1", "good"]
+    assert ": has control characters, a backslash or a drive letter" in caplog.text
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+def test_a_log_in_whose_place_a_job_has_a_folder_is_stored_beside_it(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, stdout_S_x=b"1", stdout__log_S_x=b"2")
+    bundles.write("a1", "stdout", b"log")
+    with pytest.raises(OSError, match="stdout.log"):
+        stage_out(bundles, "a1", folder)
+
+
 def test_an_archive_that_leads_out_is_refused_with_advice(bundles: Bundles, folder: Path) -> None:
     put_done_job(bundles)
     put_output(bundles, "a1", **{"../evil": b""})

@@ -131,3 +131,26 @@ def test_a_job_whose_node_is_lost_runs_again_without_being_submitted_again(
     (runs.parent / "go").touch()
     assert ended(laptop, job_id) == ("DONE", "")
     assert submissions(job_id) == 1
+
+
+def test_a_job_of_an_agent_that_was_killed_runs_once_more_when_it_is_requeued(
+    laptop: Laptop, agent: Account
+) -> None:
+    """The agent returns after all: it ends its old copy before it submits the job again."""
+    job_id = submit(laptop, "again", UNTIL_GO.format(0))
+    runs = agent.home / ".cloudq/cache" / job_id / "runs"
+    wait_until(lambda: runs.exists() and laptop.stat(job_id)["state"] == "RUN", "the start", 120)
+    first = laptop.stat(job_id)["jobid"]
+    pid = int((agent.home / f".cloudq/{SYSTEM}.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    refused = laptop.account.run(["cloudqcli", "requeue", job_id], expect=1)
+    assert f"agent of {SYSTEM}" in refused.stderr
+    assert laptop.cloudqcli("requeue", "--force", job_id) == f"Job ({job_id}) is requeued for {SYSTEM}.\n"
+    agent.run(["cloudqd", "--daemon"])
+    wait_until(lambda: laptop.stat(job_id)["jobid"] not in ("", first), lambda: str(laptop.stat(job_id)), 60)
+    wait_until(lambda: runs.exists() and laptop.stat(job_id)["state"] == "RUN", "the second start", 120)
+    (runs.parent / "go").touch()
+    assert ended(laptop, job_id) == ("DONE", "")
+    assert submissions(job_id) == 2
+    ends = ["sacct", "-X", "-n", "-P", "-j", first, "--format=State"]
+    assert subprocess.run(ends, check=True, capture_output=True, text=True).stdout.startswith("CANCELLED")
