@@ -48,6 +48,9 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         _publish_logs(place, active)
         return
     statuses = {i: status for i, status in statuses.items() if status.tag in ("", active.job.tag)}
+    if is_settled(active, statuses):
+        _publish_logs(place, active)
+        return
     observe(place, active, statuses)
     if active.job.state is not JobState.DELETING:
         statuses = explain_kills(place, active, statuses)
@@ -69,7 +72,31 @@ def follow(place: Workplace, active: ActiveJob, statuses: Optional[TaskStatuses]
         active.record = place.bundles.save(active.record, progress.job)
         if before is not progress.job.state:
             logger.info("job %s: %s -> %s", active.job.id, before, progress.job.state)
+    elif _stays(active, statuses):
+        active.settled = (active.job, statuses)
     _publish_logs(place, active)
+
+
+def is_settled(active: ActiveJob, statuses: TaskStatuses) -> bool:
+    """Tell whether the manifest says already what these statuses mean: most jobs at most passes."""
+    if active.settled is None or active.settled[0] is not active.job:
+        return False
+    return active.settled[1] == statuses
+
+
+def is_at_rest(active: ActiveJob, statuses: Optional[TaskStatuses]) -> bool:
+    """Tell whether there is nothing to do for a job: it waits in the queue, and nobody asked for anything."""
+    asked = active.cancel_noticed or active.claim_doubted or active.system_ends or active.taken_away
+    if asked or active.fault or active.job.state is not JobState.READY:
+        return False
+    return statuses is not None and is_settled(active, statuses)
+
+
+def _stays(active: ActiveJob, statuses: TaskStatuses) -> bool:
+    """Tell whether only other statuses can change a job: time alone cannot."""
+    if active.job.state is JobState.DELETING or active.missing_since or active.settling_since:
+        return False
+    return all(not status.state.final for status in statuses.values())
 
 
 def _publish_logs(place: Workplace, active: ActiveJob) -> None:

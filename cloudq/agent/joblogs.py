@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudq.agent.folders import open_of_job
@@ -15,6 +16,10 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 """Most bytes of a log that are uploaded in one pass while a job runs."""
 
 END_BYTES = 256
+_STREAMS = ("stdout", "stderr")
+
+Look = tuple[int, int]
+"""Size and time of a file."""
 
 
 def upload_new(place: Workplace, active: ActiveJob) -> None:
@@ -24,11 +29,11 @@ def upload_new(place: Workplace, active: ActiveJob) -> None:
     """
     if active.recovered:
         _recall(place, active)
-    for path in _log_files(place, active.job.id):
-        size = path.stat().st_size
-        done = active.uploaded.get(path.name, 0)
+    for path, looked in _log_files(place, active.job.id, active.looked_at):
+        size, done = looked[0], active.uploaded.get(path.name, 0)
         anew = size < done or _end(path, done) != active.ends.setdefault(path.name, _end(path, done))
         if size == done and not anew:
+            active.looked_at[path.name] = looked
             continue
         if not active.job.submit_token:
             place.bundles.upload(active.job.id, path.name, path)
@@ -41,7 +46,7 @@ def upload_new(place: Workplace, active: ActiveJob) -> None:
 
 def upload_whole(place: Workplace, active: ActiveJob) -> None:
     """Upload all logs of a job that has ended."""
-    for path in _log_files(place, active.job.id):
+    for path, _ in _log_files(place, active.job.id, {}):
         place.bundles.upload(active.job.id, path.name, path)
 
 
@@ -101,10 +106,19 @@ def _recall(place: Workplace, active: ActiveJob) -> None:
             active.uploaded[log] = max(active.uploaded.get(log, 0), offset + entry.size)
 
 
-def _log_files(place: Workplace, job_id: str) -> Iterator[Path]:
-    spool = place.folders.spool(job_id)
-    for stream in ("stdout", "stderr"):
-        # What a job has put in the place of its log (a link, a pipe) is none.
-        for path in (*sorted(spool.glob(stream)), *sorted(spool.glob(f"{stream}.*"))):
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path
+def _log_files(place: Workplace, job_id: str, known: Mapping[str, Look]) -> list[tuple[Path, Look]]:
+    """Return the logs that are not as they are known: stdout first, tasks in the order of their names.
+
+    Without a path for each file: this is done at each pass for each job that runs.
+    """
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(place.folders.spool(job_id)) as entries:
+        for entry in entries:
+            stream = entry.name.partition(".")[0]
+            # What a job has put in the place of its log (a link, a pipe) is none.
+            if stream in _STREAMS and entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                look = (status.st_size, status.st_mtime_ns)
+                if known.get(entry.name) != look:
+                    found.append((_STREAMS.index(stream), entry.name, Path(entry.path), look))
+    return [(path, look) for _, _, path, look in sorted(found)]

@@ -14,7 +14,7 @@ from cloudq.agent.claims import is_taken_away, let_go, remember_claim
 from cloudq.agent.copying import answer_requests
 from cloudq.agent.crew import Crew
 from cloudq.agent.finishing import finish, recall_outcome
-from cloudq.agent.following import follow
+from cloudq.agent.following import follow, is_at_rest
 from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.observations import recall_observations
 from cloudq.agent.queue import Answer
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = timedelta(seconds=5)
 QUIET_AFTER = timedelta(minutes=5)
 LONGEST_WITHOUT_SWEEP = timedelta(minutes=10)
+LOOKS_AT_ONCE = 100
 
 
 class Agent:
@@ -60,6 +61,7 @@ class Agent:
         self._announced: set[str] = set()
         self._foreign: set[str] = set()
         self._doubtful: set[str] = set()
+        self._unlooked: list[ActiveJob] = []
         self.scheduler_trouble = Trouble("the scheduler")
 
     @property
@@ -153,8 +155,16 @@ class Agent:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
 
     def _expect_cancels(self) -> None:
-        """Look at each job for a cancel request without a marker, or whose marker another agent took."""
-        for active in self.roster.all():
+        """Look at each job for a cancel request without a marker, or whose marker another agent took.
+
+        Of many jobs at some each time, in turn.
+        """
+        held = self.roster.all()
+        if not self._unlooked:
+            self._unlooked = held
+        number = max(LOOKS_AT_ONCE, len(held) // 10)
+        now, self._unlooked = self._unlooked[:number], self._unlooked[number:]
+        for active in now:
             active.cancel_noticed = active.claim_doubted = True
 
     def _sweep_left_overs(self) -> None:
@@ -257,7 +267,8 @@ class Agent:
         answer = self._ask_scheduler([active.job for active in submitted]) if permitted else None
         for active in submitted:
             statuses = None if answer is None else answer.statuses.get(active.job.native_id)
-            self.crew.give(_key(active.job.id), self._work_on, active, statuses)
+            if not is_at_rest(active, statuses):
+                self.crew.give(_key(active.job.id), self._work_on, active, statuses)
 
     def _ask_scheduler(self, jobs: Sequence[Job]) -> Optional[Answer]:
         """Ask once about these jobs; None if there was no answer, which changes no job."""

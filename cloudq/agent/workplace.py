@@ -11,6 +11,7 @@ from cloudq.agent.folders import Folders
 from cloudq.agent.lease import Lease
 from cloudq.agent.ledger import Ledger
 from cloudq.agent.queue import Queue
+from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles, Record
 from cloudq.job import Job, Task
@@ -55,8 +56,10 @@ class ActiveJob:
         cancel_noticed: Somebody may have asked to cancel it.
         cancelled_at: When the scheduler was last asked to cancel it.
         missing_since, settling_since: As in `lifecycle.Evidence`.
+        settled: The job, and the statuses that have changed nothing of it.
         uploaded: Log name -> bytes of it that are in the bucket.
         ends: Log name -> the last bytes of that part, by which a log that was begun anew is known.
+        looked_at: Log name -> size and time of the file when it had nothing new.
         segments: Names of the live segments in the bucket.
         progress: Log name -> the percentage that it told, the latest last.
         outcome: How it ended.
@@ -75,8 +78,10 @@ class ActiveJob:
     cancelled_at: Optional[datetime] = None
     missing_since: dict[Optional[int], datetime] = field(default_factory=dict)
     settling_since: dict[Optional[int], datetime] = field(default_factory=dict)
+    settled: Optional[tuple[Job, TaskStatuses]] = None
     uploaded: dict[str, int] = field(default_factory=dict)
     ends: dict[str, bytes] = field(default_factory=dict)
+    looked_at: dict[str, tuple[int, int]] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
     progress: dict[str, int] = field(default_factory=dict)
     outcome: Optional[Task] = None

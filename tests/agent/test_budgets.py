@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from cloudq.agent.passes import LOOKS_AT_ONCE
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import MANIFEST
 from cloudq.job import Job, JobKind, JobState
@@ -120,3 +121,18 @@ def test_an_array_of_ten_thousand_tasks_is_one_native_array(site: Site) -> None:
     assert [call[0] for call in site.cluster.calls] == ["poll"]
     assert requests(site) == {"LIST": 2}
     assert site.job(job.id).state is JobState.RUN
+
+
+def test_of_many_jobs_some_are_looked_at_for_a_cancel_request_at_a_time(site: Site) -> None:
+    agent = site.new_agent()
+    number = LOOKS_AT_ONCE + 20
+    for _ in range(number):
+        site.submit()
+    run_passes(agent, 3)
+    looked = []
+    for _ in range(3):
+        site.clock.move(seconds=61)
+        requests(site).clear()
+        run_passes(agent)
+        looked.append(requests(site)["HEAD"])
+    assert sorted(looked) == [20, LOOKS_AT_ONCE, LOOKS_AT_ONCE]
