@@ -50,6 +50,7 @@ def render_completion(shell: str, commands: Mapping[str, click.Command]) -> str:
     """Write the script that completes `cloudqcli` in a shell: `bash`, `zsh` or `fish`."""
     from jinja2 import Environment, StrictUndefined
 
+    # The output is a shell script, not HTML.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
     environment.filters["quote"] = _quoted
     text = (files("cloudq") / "templates" / f"completion.{shell}").read_text(encoding="utf-8")
