@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ _SWITCH_SECONDS = 1e-5
 def moto_server() -> Iterator[str]:
     """Run moto's S3 server in a process of its own and give its URL; its threads switch often, to race."""
     argv = [sys.executable, str(_MOTO), "--switch-interval", str(_SWITCH_SECONDS)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    unmeasured = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=unmeasured) as process:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()

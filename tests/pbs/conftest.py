@@ -119,7 +119,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unmeasured_processes: None) -> Iterator[Site]:  # noqa: ARG001
     """A server without jobs, its commands on the PATH."""
     for name in ("bin", "home"):
         (tmp_path / name).mkdir()
