@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +21,8 @@ from cloudq.system import ANY, Registry
 
 DETECT = "auto"
 CONTAINER_RUNTIMES = (DETECT, "none", "apptainer", "singularity", "podman", "docker", "charliecloud")
+
+_QUEUE_URL = re.compile(r"https?://[^/\s]+/[^\s?#]+\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class AgentConfig:
         end_file: File that the agent writes when it has ended for one of these reasons.
         allowed_signers: Whose jobs are run, in OpenSSH's form; None if anybody's are.
         policy: What jobs may be.
+        events_queue_url: The SQS queue that the bucket tells of new objects; empty for none.
     """
 
     file: Path
@@ -90,6 +94,7 @@ class AgentConfig:
     end_file: Optional[Path] = None
     allowed_signers: Optional[Path] = None
     policy: Policy = Policy()
+    events_queue_url: str = ""
 
     @property
     def bucket(self) -> str:
@@ -159,7 +164,15 @@ def load_agent_config(file: Path) -> AgentConfig:
         end_file=ini.beside("agent", "end_file"),
         allowed_signers=allowed_signers,
         policy=policy,
+        events_queue_url=_queue_url(ini),
     )
+
+
+def _queue_url(ini: Ini) -> str:
+    url = ini.text("agent", "events_queue_url", " ").strip()
+    if url and not _QUEUE_URL.match(url):
+        raise ini.fault("agent", "events_queue_url", "the URL of an SQS queue, https://HOST/ACCOUNT/NAME")
+    return url
 
 
 def _registries(ini: Ini) -> tuple[Registry, ...]:

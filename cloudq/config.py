@@ -25,12 +25,14 @@ _KEYS: Mapping[str, Optional[tuple[str, ...]]] = {
     ),
     "client": (
         "project_profile", "resource_profile", "notify_command", "notify_url", "signing_key", "expires_after",
+        "dedup",
     ),
     "agent": (
         "type", "num_procs", "daemon_interval", "idle_interval", "sweep_interval", "heartbeat_interval",
         "cloudq_directory", "any_max_pending", "any_delay", "lost_after", "command_timeout", "slots",
         "container_runtime", "container_cache", "container_pull", "copy_places", "copy_profile",
         "notify_command", "notify_url", "idle_minutes", "term_file", "end_file", "allowed_signers",
+        "events_queue_url",
     ),
     "policy": (
         "principals", "projects", "resources", "longest_walltime", "most_tasks", "local_scripts",
@@ -56,6 +58,7 @@ class ClientConfig:
         notices: How the user wants to be told of jobs that end while a command waits for them.
         signing_key: The SSH key that jobs and cancel requests are signed with; None for unsigned ones.
         expires_after: How long after its submission a signed job may be started.
+        dedup: Whether large inputs that are in the bucket already are not sent again.
     """
 
     file: Path
@@ -69,6 +72,7 @@ class ClientConfig:
     notices: Notices = Notices()
     signing_key: Optional[Path] = None
     expires_after: timedelta = timedelta(days=7)
+    dedup: bool = True
 
     @property
     def bucket(self) -> str:
@@ -102,6 +106,7 @@ def load_client_config(file: Path) -> ClientConfig:
         notices=read_notices(ini, "client"),
         signing_key=ini.file_beside("client", "signing_key"),
         expires_after=ini.seconds("client", "expires_after", 7 * 24 * 3600, minimum=1),
+        dedup=ini.choice("client", "dedup", ("auto", "never"), "auto") == "auto",
     )
 
 

@@ -19,6 +19,8 @@ MAX_TASKS = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _LIMIT = re.compile(r"[0-9]{1,10}\Z")
 _SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_SIZE = re.compile(r"[0-9]{1,18}\Z")
 RESERVED_FIRST_PARTS = frozenset({"agent"})
 
 
@@ -174,6 +176,33 @@ class Task:
 
 
 @dataclass(frozen=True)
+class InputBlob:
+    """An archive of inputs that lies beside the bundles, for every job that has the same inputs.
+
+    Attributes:
+        digest: SHA-256 of its bytes, in hexadecimal digits.
+        size: Its bytes.
+        holder: The job that brought it; a part of its key, so that no key is ever used again.
+    """
+
+    digest: str
+    size: int
+    holder: str
+
+    @classmethod
+    def parse(cls, text: str) -> InputBlob:
+        """Parse `DIGEST:SIZE:HOLDER`. Raises InputError."""
+        digest, _, rest = text.partition(":")
+        size, _, holder = rest.partition(":")
+        if not (_DIGEST.match(digest) and _SIZE.match(size) and is_job_id(holder)):
+            raise InputError(f"expected SHA-256:SIZE:JOB, got {text!r:.100}")
+        return cls(digest, int(size), holder)
+
+    def __str__(self) -> str:
+        return f"{self.digest}:{self.size}:{self.holder}"
+
+
+@dataclass(frozen=True)
 class Job:
     """One submission, as its manifest records it.
 
@@ -209,6 +238,7 @@ class Job:
         progress: How far it is, in percent, as it says itself in its logs; 0 if it says nothing.
         input_size: Bytes of the script and of all inputs.
         output_size: Bytes of `output.zip`.
+        input_blobs: Archives of its inputs that lie beside the bundles; all of them, if there is one.
         extra: Members of the manifest that this version does not know, kept as they are.
     """
 
@@ -250,6 +280,7 @@ class Job:
     progress: int = 0
     input_size: int = 0
     output_size: int = 0
+    input_blobs: tuple[InputBlob, ...] = ()
     extra: tuple[tuple[str, object], ...] = ()
 
     @property

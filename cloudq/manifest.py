@@ -10,7 +10,17 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from cloudq.errors import InputError, ManifestError
-from cloudq.job import MAX_TASKS, ArrayRange, Condition, Job, JobKind, JobState, Task, format_task_ids
+from cloudq.job import (
+    MAX_TASKS,
+    ArrayRange,
+    Condition,
+    InputBlob,
+    Job,
+    JobKind,
+    JobState,
+    Task,
+    format_task_ids,
+)
 
 MAX_BYTES = 4 * 1024 * 1024
 _DEEPEST = 32
@@ -18,6 +28,7 @@ MAX_HOLD_IDS = 10_000
 """Each is read again and again while a job waits."""
 NO_SYSTEM = "-"
 """The `run_system` of a job that nobody has; agents of 1.2 leave it alone, as if another system had it."""
+MAX_INPUT_BLOBS = 100
 
 Fail = Callable[[str, str], ManifestError]
 _UNSET = "-"
@@ -76,9 +87,9 @@ _ORDER_OF_1_2 = (
 )  # fmt: skip
 # What it adds for meta jobs, and what only we write: left out while empty.
 _OPTIONAL = (
-    "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "expires", "reason",
-    "progress", "exit_code", "task_states", "task_errors", "new_agents_only", "submit_token", "claim_token",
-    "revision", "attempt",
+    "submit_opt_local", "local_name", "run_on", "after_ok", "after_not_ok", "after_corr", "expires",
+    "input_blobs", "reason", "progress", "exit_code", "task_states", "task_errors", "new_agents_only",
+    "submit_token", "claim_token", "revision", "attempt",
 )  # fmt: skip
 MEMBERS = _ORDER_OF_1_2 + _OPTIONAL
 # What an agent writes, and the token by which a client knows its own write again. All other members are
@@ -136,6 +147,7 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
     }
     values["hold_ids"] = tuple(dict.fromkeys((*hold_ids, *values["conditions"])))
     values["array_range"] = _parse_array(members.get("array_tid", ""), fail)
+    values["input_blobs"] = _parse_input_blobs(members.get("input_blobs", ""), fail)
     values["exit_code"] = _parse_exit_code(members.get("exit_code", ""), fail)
     values["tasks"] = _parse_tasks(members, fail)
     values["extra"] = tuple((k, v) for k, v in members.items() if k not in MEMBERS)
@@ -172,6 +184,7 @@ def manifest_members(job: Job) -> dict[str, object]:
         values[member] = ",".join(i for i in job.hold_ids if job.conditions.get(i) is condition)
     values["array_tid"] = "" if job.array_range is None else str(job.array_range)
     values["state"] = job.state.value
+    values["input_blobs"] = " ".join(map(str, job.input_blobs))
     values["expires"] = "" if job.expires is None else values["expires"]
     values["exit_code"] = "" if job.exit_code is None else str(job.exit_code)
     values["task_states"] = _render_task_states(job.tasks)
@@ -306,6 +319,18 @@ def _parts(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
+
+
+def _parse_input_blobs(value: object, fail: Fail) -> tuple[InputBlob, ...]:
+    if not isinstance(value, str):
+        raise fail("input_blobs", f"a string, got {value!r:.60}")
+    words = value.split()
+    if len(words) > MAX_INPUT_BLOBS:
+        raise fail("input_blobs", f"at most {MAX_INPUT_BLOBS}, got {len(words)}")
+    try:
+        return tuple(map(InputBlob.parse, words))
+    except InputError as error:
+        raise ManifestError(str(fail("input_blobs", str(error).removeprefix("expected ")))) from error
 
 
 def _parse_ids(members: Mapping[str, Any], member: str, fail: Fail) -> tuple[str, ...]:

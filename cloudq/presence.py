@@ -37,6 +37,7 @@ class Presence:
         token: Tells this process of the agent from all others.
         trouble: What is wrong there just now, in words; empty if nothing is.
         templates: Names of the templates by which the site replaces those of CloudQ.
+        input_blobs: Whether it knows inputs that lie beside the bundles.
     """
 
     system: str
@@ -59,6 +60,7 @@ class Presence:
     token: str = ""
     trouble: str = ""
     templates: tuple[str, ...] = ()
+    input_blobs: bool = False
 
     @property
     def patience(self) -> timedelta:

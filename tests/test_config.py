@@ -85,6 +85,17 @@ def test_a_client_needs_nothing_but_a_bucket(file: Path) -> None:
     assert config.log_level == "INFO"
 
 
+def test_the_queue_of_events_must_be_one(file: Path) -> None:
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/cloudq"
+    file.write_text(f"{AGENT_OF_1_2}events_queue_url = {url}\n")
+    assert load_agent_config(file).events_queue_url == url
+    file.write_text(f"{AGENT_OF_1_2}events_queue_url = cloudq\n")
+    with pytest.raises(ConfigError, match=r"\[agent\] events_queue_url: expected the URL of an SQS queue"):
+        load_agent_config(file)
+    file.write_text(AGENT_OF_1_2)
+    assert load_agent_config(file).events_queue_url == ""
+
+
 @pytest.mark.parametrize(("text", "prefix"), [("a", "a/"), ("/a/b/", "a/b/"), ("", "")], ids=repr)
 def test_a_prefix_ends_in_a_slash(file: Path, text: str, prefix: str) -> None:
     file.write_text(f"[default]\ncloudq_bucket = b\ncloudq_prefix = {text}\n")

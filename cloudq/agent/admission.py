@@ -13,7 +13,7 @@ from cloudq import signing
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import CANCEL_SIGNATURE, INPUT, JOB_SIGNATURE, PROJECT, REQUEUE_SIGNATURE, RESOURCE
 from cloudq.errors import NotFoundError, RefusedError
-from cloudq.job import Job, JobKind
+from cloudq.job import InputBlob, Job, JobKind
 from cloudq.manifest import MEMBERS, signed_members
 from cloudq.policy import matches
 from cloudq.signing import Statement
@@ -52,6 +52,16 @@ class Delivery:
         """Fetch an object into a file. Raises NotFoundError, RefusedError."""
         self.place.bundles.download(self.job.id, name, path)
         self._check(name, signing.digest_file(path) if self.digests is not None else "")
+
+    def download_blob(self, blob: InputBlob, path: Path) -> None:
+        """Fetch inputs from beside the bundle, which are what the job names or are refused, signed or not.
+
+        Raises:
+            NotFoundError, RefusedError: They are gone, or others.
+        """
+        self.place.bundles.blobs.download(blob, path)
+        if signing.digest_file(path) != blob.digest:
+            raise RefusedError(f"refused: input {blob.digest} has other bytes than that")
 
     def _check(self, name: str, digest: str) -> None:
         if self.digests is not None and self.digests.get(name) != digest:
@@ -208,6 +218,7 @@ def _check_policy(place: Workplace, delivery: Delivery) -> None:
         raise by_policy(f"{tasks} tasks, at most {policy.most_tasks} are taken")
     brought = (INPUT, PROJECT, RESOURCE, job.name)
     size = sum(delivery.entries[name].size for name in brought if name in delivery.entries)
+    size += sum(blob.size for blob in job.input_blobs)
     if policy.largest_input is not None and size > policy.largest_input:
         raise by_policy(f"{size} bytes of input, at most {policy.largest_input} are taken")
 

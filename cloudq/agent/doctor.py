@@ -25,6 +25,7 @@ from cloudq.process import Runner, run
 from cloudq.signing import check_verifier
 from cloudq.store import open_store
 from cloudq.store.checks import store_findings, utc_now
+from cloudq.store.sqs import EventQueue
 
 UNKNOWN_ID = "1"
 """A native id to ask about: whether the scheduler knows it does not matter."""
@@ -63,6 +64,8 @@ def examine(file: Path, machine: Machine) -> Iterator[Finding]:
     if config is None:
         return
     yield from store_findings(config.store, probe_folder(config.prefix), machine.now)
+    if config.events_queue_url:
+        yield tried("events", lambda: _ask_events(config))
     yield _signatures(config)
     yield _other_agent(config, machine)
     yield from _scheduler(config, machine)
@@ -87,6 +90,11 @@ def _signatures(config: AgentConfig) -> Finding:
     except CloudQError as error:
         return refused("signatures", error)
     return ok("signatures", f"only jobs signed by those in {config.allowed_signers} are run")
+
+
+def _ask_events(config: AgentConfig) -> str:
+    EventQueue(config.events_queue_url, config.store.profile).check()
+    return f"{config.events_queue_url} may be asked; that the bucket tells it of jobs is not seen from here"
 
 
 def _other_agent(config: AgentConfig, machine: Machine) -> Finding:

@@ -74,6 +74,7 @@ class Heartbeat:
             token=self._place.lease.token,
             trouble=self._agent.trouble,
             templates=site_templates(config.template_folder),
+            input_blobs=True,
         )
 
     def _upload_log(self) -> None:

@@ -11,6 +11,7 @@ from typing import Optional
 from cloudq.agent import intake, trust
 from cloudq.agent.admission import cancel_requested, given_up
 from cloudq.agent.claims import is_taken_away, let_go, remember_claim
+from cloudq.agent.collecting import Collector
 from cloudq.agent.copying import answer_requests
 from cloudq.agent.crew import Crew
 from cloudq.agent.finishing import finish, recall_outcome
@@ -55,6 +56,7 @@ class Agent:
         self.roster = Roster()
         self.crew = Crew(place.config.workers + 1)
         self._sweep = Sweep(place.bundles, place.config.name)
+        self._collector = Collector(place, self.crew)
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
         self._last_activity = self._next_sweep = self._swept = place.now()
         self._passes_since_sweep = 0
@@ -109,6 +111,7 @@ class Agent:
                 self._swept, self._passes_since_sweep = self.place.now(), 0
                 self.crew.give("sweep", self._run_sweep)
                 self.crew.give("left-overs", self._sweep_left_overs)
+                self._collector.begin_if_due()
             self._expect_cancels()
         for active in self.roster.all():
             if not _is_followed(active):

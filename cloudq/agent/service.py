@@ -15,6 +15,7 @@ from typing import Optional
 
 import cloudq
 from cloudq.agent.ending import Ending, Phase
+from cloudq.agent.events import Events
 from cloudq.agent.folders import Folders
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.images import find_runtime
@@ -231,6 +232,7 @@ class _Service:
         heartbeat, lease = Heartbeat(agent), agent.place.lease
         ending, phase = Ending(self._config, agent.place.now()), Phase.WORK
         recovered, trouble = False, Trouble("storage")
+        events = Events(self._config.events_queue_url, self._config.store.profile)
         while not self._stop.is_set() and phase is not Phase.END:
             phase = ending.look(agent)
             try:
@@ -250,7 +252,10 @@ class _Service:
                 logger.exception("unexpected fault in a pass")
             if phase is not Phase.END:
                 pause = self._config.interval if agent.busy else self._config.idle_interval
-                self._stop.wait(pause.total_seconds())
+                if lease.held:
+                    events.wait(pause, self._stop)
+                else:
+                    self._stop.wait(pause.total_seconds())  # The events are for who has the lease.
         agent.crew.stop()
         if lease.held:
             with contextlib.suppress(AgentRunsError):

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
-from cloudq import archive
 from cloudq.agent import claims
 from cloudq.agent.admission import Delivery, admit, cancel_requested
 from cloudq.agent.definitions import this_system
 from cloudq.agent.folders import read_note, remove_tree
 from cloudq.agent.following import read_exit_code
 from cloudq.agent.images import ImageFinder
+from cloudq.agent.inputs import stage_in
 from cloudq.agent.lifecycle import outcome_of
 from cloudq.agent.policing import check_images, check_script
 from cloudq.agent.schedulers.base import Submission
@@ -215,11 +215,7 @@ def prepare(
     spool.mkdir(mode=0o700, exist_ok=True)
     place.folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)
     script = delivery.read(job.name)
-    # A listing may lag behind: the manifest, too, tells whether there are inputs.
-    if INPUT in delivery or (job.submit_token and job.input_size > len(script)):
-        delivery.download(INPUT, spool / INPUT)
-        archive.unpack(spool / INPUT, work_dir, max_bytes=place.config.policy.largest_input)
-        (spool / INPUT).unlink()
+    stage_in(place, delivery, script)
     _write_script(work_dir / job.name, script)
     project = ""
     if job.kind is JobKind.META:

@@ -6,17 +6,21 @@ import json
 import re
 from enum import Enum
 from typing import Any, Optional
+from urllib.parse import urlsplit
 
 import click
 
 from cloudq.builder.invocation import account_options
 from cloudq.builder.rights import builder_policy
+from cloudq.bundle.blobs import BLOBS
 from cloudq.bundle.bundles import ACTIVE, SYSTEMS
 from cloudq.bundle.names import DATA
 from cloudq.errors import InputError
+from cloudq.store.sqs import region_of
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]\Z")
 _PARTITION = re.compile(r"aws[a-z-]*\Z")
+_QUEUE_PATH = re.compile(r"/(?P<account>\d{12})/(?P<name>[A-Za-z0-9_-]{1,80}(?:\.fifo)?)\Z")
 # In a policy these would stand for other keys: wildcards, and `${aws:username}`.
 _MEANINGFUL = frozenset("*?$")
 
@@ -57,13 +61,16 @@ def policy_for(role: Role, *, bucket: str, prefix: str = "", partition: str = "a
 def _for_client(arn: str, top: str) -> list[dict[str, Any]]:
     # A client takes markers and what a dead agent has published away; it never makes an agent look alive.
     own = [f"{arn}/{top}{folder}*" for folder in (SYSTEMS, ACTIVE)]
-    return [
-        *_for_agent(arn, top),
-        {"Sid": "LeaveToAgents", "Effect": "Deny", "Action": ["s3:PutObject"], "Resource": own},
-    ]
+    return [*_for_both(arn, top), _denied("LeaveToAgents", own)]
 
 
 def _for_agent(arn: str, top: str) -> list[dict[str, Any]]:
+    # An agent lets inputs go that several jobs shared; it never brings any, nor says that a job has them.
+    shared = [f"{arn}/{top}{BLOBS}*/{name}" for name in ("kept/*/input.zip", "refs/*")]
+    return [*_for_both(arn, top), _denied("LeaveToClients", shared)]
+
+
+def _for_both(arn: str, top: str) -> list[dict[str, Any]]:
     return [
         _listing(arn, top),
         # It can be limited to no prefix: AWS has no condition key for it.
@@ -91,6 +98,22 @@ def _allowed(sid: str, actions: list[str], resource: str) -> dict[str, Any]:
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": [resource]}
 
 
+def _denied(sid: str, resources: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Deny", "Action": ["s3:PutObject"], "Resource": resources}
+
+
+def events_statement(url: str, partition: str = "aws") -> dict[str, Any]:
+    """Return what lets an agent ask its queue of events. Raises InputError."""
+    region, path = region_of(url), urlsplit(url).path
+    match = _QUEUE_PATH.match(path)
+    if not region or not match:
+        raise InputError(
+            f"--events-queue: expected https://sqs.REGION.amazonaws.com/ACCOUNT/NAME, got {url!r}"
+        )
+    arn = f"arn:{partition}:sqs:{region}:{match['account']}:{match['name']}"
+    return _allowed("HearOfJobs", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], arn)
+
+
 def _check(bucket: str, prefix: str, partition: str) -> None:
     if not _BUCKET.match(bucket):
         raise InputError(f"--bucket: expected the name of a bucket, got {bucket!r}")
@@ -114,8 +137,11 @@ def _check_partition(partition: str) -> None:
 @click.option(
     "--partition", default="aws", show_default=True, metavar="NAME", help="Partition of AWS, for ARNs."
 )
+@click.option(
+    "--events-queue", default="", metavar="URL", help="For an agent: the SQS queue of events_queue_url."
+)
 @account_options
-def policy(*, role: str, bucket: Optional[str], prefix: str, partition: str) -> None:
+def policy(*, role: str, bucket: Optional[str], prefix: str, partition: str, events_queue: str) -> None:
     """Print the IAM policy that suffices for a client, an agent, a job, or a person who makes clusters."""
     if role == BUILDER:
         _check_partition(partition)
@@ -124,4 +150,8 @@ def policy(*, role: str, bucket: Optional[str], prefix: str, partition: str) -> 
         raise InputError("--bucket: expected the job bucket")
     else:
         document = policy_for(Role(role), bucket=bucket, prefix=prefix, partition=partition)
+    if events_queue:
+        if role != Role.AGENT.value:
+            raise InputError(f"--events-queue: only an agent asks a queue, got {role}")
+        document["Statement"].append(events_statement(events_queue, partition))
     click.echo(json.dumps(document, indent=4))

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from cloudq.bundle.blobs import Blobs
 from cloudq.bundle.names import CANCEL, MANIFEST, is_product
 from cloudq.errors import (
     ConflictError,
@@ -88,6 +89,11 @@ class Bundles:
     def probe_folder(self) -> str:
         """Where objects are put to find out what the store does; nothing stays there."""
         return probe_folder(self.prefix)
+
+    @property
+    def blobs(self) -> Blobs:
+        """The archives of inputs that several jobs share."""
+        return Blobs(self.store, self.prefix)
 
     # Jobs
 

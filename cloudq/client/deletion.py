@@ -39,6 +39,7 @@ def delete_job(bundles: Bundles, job_id: str, *, force: bool = False) -> None:
     if not job.state.final:
         raise JobStateError(f"The job is not completed: {job_id}")
     _delete(bundles, job_id)
+    bundles.blobs.release([job])
 
 
 def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
@@ -48,10 +49,12 @@ def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
         bundles.delete(job_id)
         return job_id
 
+    jobs = list(jobs)
     job_ids = [job.id for job in jobs]
     bundles.remove_all_notices(job_ids)
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(delete, job_ids)
+    bundles.blobs.release(jobs)
 
 
 def delete_agent_log(bundles: Bundles, system: str, *, now: datetime) -> None:

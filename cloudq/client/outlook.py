@@ -38,6 +38,11 @@ class Outlook:
         """True if those that are to take the job are agents of this version, as far as can be seen."""
         return bool(self._concerned())
 
+    @property
+    def is_old(self) -> bool:
+        """True if the one agent that will look at the job seems to be of CloudQ 1.2."""
+        return not self._concerned() and self.demand.system.lower() in self.signs.logs
+
     def is_good(self, now: datetime) -> bool:
         """Tell whether a living agent surely takes the job, without asking any."""
         return self.demand.is_plain and any(

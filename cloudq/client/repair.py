@@ -17,7 +17,7 @@ class Removal:
     """Something that may be removed: what it is, for a person, and how."""
 
     said: str
-    remove: Callable[[], None]
+    remove: Callable[[], object]
 
 
 def find_removals(bundles: Bundles, address: StoreAddress, now: datetime) -> Iterator[Removal]:
@@ -33,6 +33,8 @@ def find_removals(bundles: Bundles, address: StoreAddress, now: datetime) -> Ite
     """
     for leftover in find_leftovers(bundles, now):
         yield Removal(leftover.said, lambda keys=leftover.keys: bundles.store.delete(keys))  # type: ignore[misc]
+    for due in bundles.blobs.due(lambda: set(bundles.ids()), now):
+        yield Removal(due.said, due.act)
     server = inspector(address)
     if server is None:
         return

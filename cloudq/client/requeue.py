@@ -85,6 +85,7 @@ def unclaimed(job: Job) -> Job:
         "array_range",
         "expires",
         "new_agents_only",
+        "input_blobs",
     )
     kept = (*of_the_client, "submitted", "submit_token", "input_size", "attempt", "revision", "extra")
     return replace(blank, **{name: getattr(job, name) for name in kept})

@@ -12,6 +12,7 @@ from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.outlook import look_out
 from cloudq.client.progress import transfer
 from cloudq.client.scripts import demand_of, known_definitions, parse_script, rewrite
+from cloudq.client.sharing import again
 from cloudq.client.signatures import check_own
 from cloudq.client.submission import Parcel, deliver, expires_of
 from cloudq.config import ClientConfig
@@ -76,11 +77,11 @@ def _deliver(
         brought = {job.name: bundles.read(old.id, job.name), **objects}
         check_own(bundles, config, old, brought, archive)
         job = replace(job, expires=expires_of(config, None, now))
-        demand = demand_of(config, job, script)
+        demand = replace(demand_of(config, job, script), input_blobs=bool(old.input_blobs))
         outlook = look_out(bundles, config, demand, now=now, sparing=False)
         if job.kind is JobKind.META and not outlook.is_new:
             objects = {PROJECT: b"", RESOURCE: b"", **objects}
-        parcel = Parcel(job, outlook, {job.name: script, **objects}, archive)
+        parcel = Parcel(job, outlook, {job.name: script, **objects}, archive, again(old.input_blobs))
         return deliver(bundles, config, parcel, now=now)
 
 

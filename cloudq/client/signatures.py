@@ -12,7 +12,7 @@ from cloudq.errors import InputError, NotFoundError, RefusedError
 from cloudq.job import Job
 from cloudq.manifest import signed_members
 
-_RESUBMITTED = ("uuid", "name", "jobscript_type", "submit_to", "submit_opt", "array_tid")
+_RESUBMITTED = ("uuid", "name", "jobscript_type", "submit_to", "submit_opt", "array_tid", "input_blobs")
 
 
 def sign_job(

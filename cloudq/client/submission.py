@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from cloudq.bundle import (
     INPUT,
@@ -33,6 +33,9 @@ from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, is_job_id,
 from cloudq.metascript import check_names
 from cloudq.metascript.values import parse_walltime
 from cloudq.system import ANY
+
+if TYPE_CHECKING:
+    from cloudq.client.sharing import Shared
 
 _ID_ATTEMPTS = 3
 
@@ -72,12 +75,13 @@ class Submission:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A checked job, who may take it, and what is stored with it: small objects, the archive of inputs."""
+    """A checked job, who may take it, and what is stored with it: its inputs in the bundle or beside it."""
 
     job: Job
     outlook: Outlook
     objects: dict[str, bytes] = field(default_factory=dict)
     archive: Optional[Path] = None
+    shared: tuple[Shared, ...] = ()
 
 
 def parse_expires(text: str) -> timedelta:
@@ -102,12 +106,24 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     outlook = look_out(bundles, config, demand, now=now, sparing=bool(submission.inputs))
     objects = {job.name: script, **_definitions(config, outlook)}
     with _scratch_folder(bool(submission.inputs)) as folder:
-        archive = Path(folder) / INPUT if submission.inputs else None
-        if archive is not None:
-            with waiting("packing inputs"):
-                pack_inputs(submission.inputs, archive)
         job = replace(job, expires=expires_of(config, submission.expires_after, now))
-        return deliver(bundles, config, Parcel(job, outlook, objects, archive), now=now)
+        parcel = Parcel(job, outlook, objects)
+        if submission.inputs:
+            parcel = _packed(bundles, config, parcel, submission.inputs, Path(folder))
+        return deliver(bundles, config, parcel, now=now)
+
+
+def _packed(
+    bundles: Bundles, config: ClientConfig, parcel: Parcel, inputs: Sequence[Input], folder: Path
+) -> Parcel:
+    from cloudq.client.sharing import may_share, pack_apart
+
+    shared = may_share(bundles, config, parcel.outlook.demand, inputs)
+    with waiting("packing inputs"):
+        if shared:
+            return replace(parcel, shared=pack_apart(inputs, folder))
+        pack_inputs(inputs, folder / INPUT)
+        return replace(parcel, archive=folder / INPUT)
 
 
 def _scratch_folder(wanted: bool) -> AbstractContextManager[str]:
@@ -139,16 +155,31 @@ def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: date
     """Store a checked job, signed if there is a key, and tell the agents; return it as it was stored.
 
     Raises:
+        InputError: There are inputs, and the agent does not know such.
         StoreError: Not everything could be stored; what was is removed again as far as possible.
     """
     archive, script = parcel.archive, parcel.objects[parcel.job.name]
-    input_size = len(script) + (archive.stat().st_size if archive else 0)
+    if archive or parcel.shared:
+        _check_knows_inputs(bundles, parcel.outlook)
+    archives = [archive.stat().st_size] if archive else [shared.size for shared in parcel.shared]
+    input_size = len(script) + sum(archives)
     # An agent of 1.2 makes a meta job an ERROR, also another system's, that lacks what only it wants.
     new_only = parcel.job.kind is JobKind.META and parcel.outlook.is_new
+    new_only = new_only or bool(archives)  # It would run any job without its inputs.
     job = replace(parcel.job, submitted=now, input_size=input_size, new_agents_only=new_only)
     job = _store(bundles, config, replace(parcel, job=job))
     _notify(bundles, job, parcel.outlook, now)
     return job
+
+
+def _check_knows_inputs(bundles: Bundles, outlook: Outlook) -> None:
+    """Refuse to send inputs to an agent of 1.2; the outlook may be of a time before it was replaced."""
+    system = outlook.demand.system
+    if outlook.is_old and bundles.presence(system) is None:
+        raise InputError(
+            f"--input: the agent of {system} is of CloudQ 1.2, which would run the job without its inputs",
+            hint="install a newer agent there, or have the script fetch the files",
+        )
 
 
 def expires_of(config: ClientConfig, after: Optional[timedelta], now: datetime) -> Optional[datetime]:
@@ -243,13 +274,20 @@ def _store(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
 
 def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
     job, objects = parcel.job, dict(parcel.objects)
-    signature = sign_job(config, job, objects, parcel.archive)
-    if signature is not None:
-        objects[JOB_SIGNATURE] = signature
+    if not parcel.shared:
+        objects.update(_signature(config, parcel, job))
     with _taken_back_on_failure(bundles, job.id) as stored:
         for name, data in objects.items():
             bundles.add(job.id, name, data)
             stored.append(name)
+        if parcel.shared:
+            # After the script, by which whoever removes blobs sees that there is such a job.
+            from cloudq.client.sharing import place
+
+            job = replace(job, input_blobs=place(bundles, job.id, parcel.shared))
+            for name, data in _signature(config, parcel, job).items():
+                bundles.add(job.id, name, data)
+                stored.append(name)
         if parcel.archive is not None:
             with transfer("sending inputs", parcel.archive.stat().st_size):
                 bundles.upload(job.id, INPUT, parcel.archive)
@@ -257,6 +295,11 @@ def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
         # Named before it is tried: a write that gave no answer may have taken effect.
         stored.append(MANIFEST)
         return bundles.create(job).job
+
+
+def _signature(config: ClientConfig, parcel: Parcel, job: Job) -> dict[str, bytes]:
+    signature = sign_job(config, job, parcel.objects, parcel.archive)
+    return {} if signature is None else {JOB_SIGNATURE: signature}
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def _last_lines(bundles: Bundles, job: Job) -> Iterator[str]:
 def read_demand(bundles: Bundles, job: Job) -> Demand:
     """Return what a job in the bucket asks of a system, as far as its script can be understood."""
     if job.kind is JobKind.LOCAL:
-        return Demand(job.submit_to)
+        return Demand(job.submit_to, input_blobs=bool(job.input_blobs))
     directives: Optional[Directives] = None
     system = job.run_on
     with contextlib.suppress(CloudQError):
@@ -164,7 +164,11 @@ def read_demand(bundles: Bundles, job: Job) -> Demand:
         system = system or peek_run_on(script.decode("utf-8", "replace"))
         directives = parse_script(Path(job.name), script).directives
     return Demand(
-        system or ANY, directives, _definitions(bundles, job, PROJECT), _definitions(bundles, job, RESOURCE)
+        system or ANY,
+        directives,
+        _definitions(bundles, job, PROJECT),
+        _definitions(bundles, job, RESOURCE),
+        input_blobs=bool(job.input_blobs),
     )
 
 

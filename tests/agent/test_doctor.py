@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
+import boto3
 import pytest
 
 from cloudq.agent import service
@@ -123,6 +124,20 @@ def test_no_runtime_is_a_warning_unless_none_is_wanted(file: Path) -> None:
     assert found(file)["containers"].level is Level.WARN
     file.write_text(f"{file.read_text()}container_runtime = none\n")
     assert found(file)["containers"].level is Level.OK
+
+
+def test_the_queue_of_events_is_asked(file: Path, moto_endpoint: str, s3_environment: None) -> None:
+    assert "events" not in found(file)
+    make: Any = boto3.client
+    url = make("sqs", endpoint_url=moto_endpoint).create_queue(QueueName="doctor")["QueueUrl"]
+    text = file.read_text()
+    file.write_text(f"{text}events_queue_url = {url}\n")
+    finding = found(file)["events"]
+    assert (finding.level, finding.seen.partition(";")[0]) == (Level.OK, f"{url} may be asked")
+    file.write_text(f"{text}events_queue_url = {url}-gone\n")
+    finding = found(file)["events"]
+    assert finding.level is Level.FAIL
+    assert finding.seen.startswith(f"events queue {url}-gone: AWS.SimpleQueueService.NonExistentQueue")
 
 
 def test_an_agent_of_the_same_name_elsewhere_is_warned_of(file: Path) -> None:

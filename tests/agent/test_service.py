@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
 from cloudq.bundle import Bundles
@@ -254,6 +256,22 @@ def test_sigterm_is_obeyed_while_the_store_hangs(host: Host) -> None:
             begin = time.monotonic()
             assert agent.wait(timeout=30) == 0
             assert time.monotonic() - begin < 15
+
+
+def test_an_event_wakes_an_idle_agent(host: Host, moto_endpoint: str, s3_environment: None) -> None:
+    make: Any = boto3.client
+    sqs = make("sqs", endpoint_url=moto_endpoint)
+    url = sqs.create_queue(QueueName="wakes")["QueueUrl"]
+    file = host.home / ".cloudq/agent/config.ini"
+    text = file.read_text().replace("daemon_interval = 1", "daemon_interval = 600")
+    file.write_text(text.replace("# idle_interval = 15", f"idle_interval = 600\nevents_queue_url = {url}"))
+    with host.start("--foreground") as agent:
+        _wait_until(lambda: bool(host.bundles.presences()))
+        job = host.submit(b"#!/bin/sh\n")
+        sqs.send_message(QueueUrl=url, MessageBody="{}")
+        _wait_until(lambda: host.state(job) is not JobState.INIT)
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
 
 
 def test_an_agent_ends_at_the_term_of_its_system_with_the_outputs_saved(host: Host) -> None:

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from cloudq.builder.dependencies import load_yaml
 from cloudq.builder.network import render_network
-from cloudq.builder.policy import Role, policy, policy_for
+from cloudq.builder.policy import Role, events_statement, policy, policy_for
 from cloudq.builder.rights import NOT_RECORDED, asked, builder_policy, stack_actions
 from cloudq.errors import InputError
 from tests.builder.conftest import make_plan
@@ -24,6 +24,7 @@ BUCKET = "arn:aws:s3:::jobs"
 TOP = f"{BUCKET}/team/one/"
 MANIFEST = f"{TOP}0123456789ab/manifest.json"
 PRESENCE = f"{TOP}agent/.systems/abci.json"
+KEPT = f"{TOP}agent/.blobs/{'0' * 64}"
 CLIENT, AGENT, JOB = Role
 
 
@@ -54,6 +55,11 @@ def allows(document: dict[str, Any], action: str, resource: str, prefix: Optiona
         pytest.param("DeleteObject", PRESENCE, {CLIENT, AGENT}, id="forget an agent"),
         pytest.param("PutObject", PRESENCE, {AGENT}, id="look alive"),
         pytest.param("PutObject", f"{TOP}agent/.active/abci/x", {AGENT}, id="mark as held"),
+        pytest.param("PutObject", f"{KEPT}/kept/x/input.zip", {CLIENT}, id="bring shared inputs"),
+        pytest.param("PutObject", f"{KEPT}/refs/x", {CLIENT}, id="refer to shared inputs"),
+        pytest.param("GetObject", f"{KEPT}/kept/x/input.zip", {CLIENT, AGENT}, id="fetch shared inputs"),
+        pytest.param("PutObject", f"{KEPT}/kept/x/condemned", {CLIENT, AGENT}, id="condemn shared inputs"),
+        pytest.param("DeleteObject", f"{KEPT}/kept/x/input.zip", {CLIENT, AGENT}, id="remove shared inputs"),
         pytest.param("PutObject", f"{TOP}.data/result", {CLIENT, AGENT, JOB}, id="write data"),
         pytest.param("GetObject", f"{TOP}.data/table", {CLIENT, AGENT, JOB}, id="read data"),
         pytest.param("DeleteObject", f"{TOP}.data/table", {CLIENT, AGENT}, id="delete data"),
@@ -110,6 +116,32 @@ def test_what_would_widen_a_policy_is_refused(given: dict[str, str], complaint: 
     with pytest.raises(InputError) as caught:
         policy_for(Role.JOB, **{"bucket": "jobs", **given})
     assert str(caught.value).startswith(complaint)
+
+
+def test_an_agent_may_ask_its_queue(tmp_path: Path) -> None:
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/cloudq-here"
+    done = cloudqaws(tmp_path, "policy", "agent", "--bucket", "jobs", "--events-queue", url)
+    assert json.loads(done.stdout)["Statement"][-1] == {
+        "Sid": "HearOfJobs",
+        "Effect": "Allow",
+        "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage"],
+        "Resource": ["arn:aws:sqs:eu-west-1:123456789012:cloudq-here"],
+    }
+    done = cloudqaws(tmp_path, "policy", "job", "--bucket", "jobs", "--events-queue", url)
+    assert done.stderr.startswith("Error: --events-queue: only an agent asks a queue, got job")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("https://sqs.eu-west-1.amazonaws.com/123456789012/*", id="a pattern"),
+        pytest.param("https://sqs.eu-west-1.amazonaws.com/12345678901/q", id="no account"),
+        pytest.param("https://example.org/123456789012/q", id="no region"),
+    ],
+)
+def test_what_is_no_queue_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="--events-queue: expected https://sqs.REGION"):
+        events_statement(url)
 
 
 def test_the_command_prints_the_document(tmp_path: Path) -> None:

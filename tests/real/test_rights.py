@@ -66,7 +66,12 @@ ANYBODY: dict[str, Call] = {
     ),
 }
 FORBIDDEN: dict[Role, dict[str, Call]] = {
-    Role.AGENT: ANYBODY,
+    Role.AGENT: {
+        **ANYBODY,
+        "bring shared inputs": lambda s3, b: s3.put_object(
+            Bucket=b, Key=f"{PREFIX}/agent/.blobs/{'0' * 64}/kept/x/input.zip", Body=b""
+        ),
+    },
     Role.CLIENT: {
         **ANYBODY,
         "look like an agent": lambda s3, b: s3.put_object(

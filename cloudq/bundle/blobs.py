@@ -1,0 +1,160 @@
+"""Input blobs: archives of inputs beside the bundles, who refers to them, and when they may go.
+
+Below `agent/.blobs/<SHA-256>/` there is, for each time that these bytes were sent, `kept/<job>/input.zip`,
+and `kept/<job>/condemned` once it must not be referred to any more; `refs/<job>` for each job that has them.
+Why no job can lose its inputs: docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Optional
+
+from cloudq.errors import RefusedError
+from cloudq.job import InputBlob, Job, is_job_id
+from cloudq.store import Entry, Store
+
+BLOBS = "agent/.blobs/"
+UNUSED_AGE = timedelta(days=7)
+"""A blob that no job refers to is condemned when it is so old."""
+
+CONDEMNED_FOR = timedelta(days=1)
+"""How long it then stays, in case a listing was out of date."""
+
+_ARCHIVE = "input.zip"
+_CONDEMNED = "condemned"
+_NAME = re.compile(
+    r"[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned))\Z"
+)
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """The input blobs of a store, below an optional prefix."""
+
+    store: Store
+    prefix: str = ""
+
+    def refer(self, digest: str, job_id: str) -> None:
+        """Note that a job is about to refer to these bytes; some object of its bundle is there before."""
+        self.store.write(self._key(digest, "refs", job_id), b"")
+
+    def find(self, digest: str, size: int) -> Optional[InputBlob]:
+        """Return a blob of these bytes that may be referred to; None if it must be sent.
+
+        The reference must have been made before: only then whoever removes blobs will see it.
+        """
+        top = self._key(digest, "kept", "")
+        entries = {entry.key[len(top) :]: entry for entry in self.store.list(top)}
+        for name, entry in entries.items():
+            holder, _, kind = name.partition("/")
+            if kind == _ARCHIVE and entry.size == size and f"{holder}/{_CONDEMNED}" not in entries:
+                return InputBlob(digest, size, holder)
+        return None
+
+    def upload(self, path: Path, digest: str, job_id: str) -> InputBlob:
+        """Store an archive that this job brings; the store has confirmed its size."""
+        entry = self.store.upload(path, self._archive(digest, job_id))
+        return InputBlob(digest, entry.size, job_id)
+
+    def download(self, blob: InputBlob, path: Path) -> None:
+        """Fetch a blob into a file; its bytes are the caller's to check.
+
+        Raises:
+            NotFoundError: It is gone.
+            RefusedError: It does not have the size that the job says.
+        """
+        key = self._archive(blob.digest, blob.holder)
+        size = self.store.stat(key).size
+        if size != blob.size:
+            raise RefusedError(f"refused: input {blob.digest} has {size} bytes, not {blob.size}")
+        self.store.download(key, path)
+
+    def release(self, jobs: Iterable[Job]) -> None:
+        """Take back the references of jobs that are deleted."""
+        keys = [self._key(blob.digest, "refs", job.id) for job in jobs for blob in job.input_blobs]
+        if keys:
+            self.store.delete(keys)
+
+    def due(self, job_ids: Callable[[], Collection[str]], now: datetime) -> Iterator[Due]:
+        """Yield what is to be done now so that blobs without a job go.
+
+        Args:
+            job_ids: Lists all that have a bundle; called after the references were listed, if at all.
+            now: The time, about that of the store's clock.
+
+        Raises:
+            StoreError: The bucket could not be read.
+        """
+        groups = [group for group in self._groups() if group.may_be_due(now)]
+        if groups:
+            present = job_ids()
+            for group in groups:
+                yield from group.due(self.store, present, now)
+
+    def _groups(self) -> Iterator[_Group]:
+        top = f"{self.prefix}{BLOBS}"
+        for _, entries in groupby(self.store.list(top), lambda e: e.key[len(top) :].partition("/")[0]):
+            group = _Group()
+            for entry in entries:
+                match = _NAME.match(entry.key[len(top) :])
+                job_id = match and (match["referrer"] or match["holder"])
+                if match and is_job_id(str(job_id)):
+                    kinds = {None: group.refs, _ARCHIVE: group.archives, _CONDEMNED: group.condemned}
+                    kinds[match["kind"]][str(job_id)] = entry
+            yield group
+
+    def _archive(self, digest: str, holder: str) -> str:
+        return self._key(digest, "kept", f"{holder}/{_ARCHIVE}")
+
+    def _key(self, digest: str, kind: str, name: str) -> str:
+        return f"{self.prefix}{BLOBS}{digest}/{kind}/{name}"
+
+
+@dataclass(frozen=True)
+class Due:
+    """One thing to be done: what it is, for a person, and how."""
+
+    said: str
+    act: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What there is of the same bytes: job id -> entry."""
+
+    refs: dict[str, Entry] = field(default_factory=dict)
+    archives: dict[str, Entry] = field(default_factory=dict)
+    condemned: dict[str, Entry] = field(default_factory=dict)
+
+    def may_be_due(self, now: datetime) -> bool:
+        everything: tuple[Mapping[str, Entry], ...] = (self.refs, self.archives, self.condemned)
+        return any(now - e.modified >= CONDEMNED_FOR for entries in everything for e in entries.values())
+
+    def due(self, store: Store, present: Collection[str], now: datetime) -> Iterator[Due]:
+        gone = [e for job, e in self.refs.items() if job not in present and now - e.modified >= CONDEMNED_FOR]
+        for entry in gone:
+            yield _removal(store, entry, "a reference of a job that is gone")
+        if len(gone) < len(self.refs):
+            return
+        for holder, entry in self.archives.items():
+            condemned = self.condemned.get(holder)
+            if condemned is not None and now - condemned.modified >= CONDEMNED_FOR:
+                yield _removal(store, entry, f"inputs, {entry.size} bytes, that no job has")
+            elif condemned is None and now - entry.modified >= UNUSED_AGE:
+                key = f"{entry.key[: -len(_ARCHIVE)]}{_CONDEMNED}"
+                said = f"{entry.key}: inputs, {entry.size} bytes, that no job has, to go in a day"
+                yield Due(said, lambda key=key: store.write(key, b""))  # type: ignore[misc]
+        for holder, entry in self.condemned.items():
+            # Later than the archive: who listed both must not miss this one.
+            if holder not in self.archives and now - entry.modified >= 2 * CONDEMNED_FOR:
+                yield _removal(store, entry, "a mark of inputs that are gone")
+
+
+def _removal(store: Store, entry: Entry, what: str) -> Due:
+    return Due(f"{entry.key}: {what}", lambda: store.delete([entry.key]))

@@ -1,0 +1,254 @@
+"""Inputs that several jobs share: found again, let go of when nobody has them, and never before."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta, timezone
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from cloudq.bundle import Bundles
+from cloudq.bundle.blobs import CONDEMNED_FOR, UNUSED_AGE, Due
+from cloudq.errors import InputError, ManifestError, NotFoundError, RefusedError
+from cloudq.job import InputBlob, Job, JobKind
+from cloudq.manifest import MAX_INPUT_BLOBS, parse_manifest, render_manifest, signed_members
+from cloudq.store.memory import MemoryStore
+
+DATA = b"the inputs"
+DIGEST = hashlib.sha256(DATA).hexdigest()
+BLOB = InputBlob(DIGEST, len(DATA), "aa")
+
+
+@pytest.fixture
+def bundles() -> Bundles:
+    return Bundles(MemoryStore(), "team/")
+
+
+def after(age: timedelta) -> datetime:
+    """Return the time it is when everything in the bucket has this age."""
+    return datetime.now(timezone.utc) + age
+
+
+def keep(bundles: Bundles, tmp_path: Path, job_id: str = "aa") -> InputBlob:
+    """Store a blob, as a job that refers to it."""
+    file = tmp_path / "archive"
+    file.write_bytes(DATA)
+    bundles.write(job_id, "job.sh", b"")
+    bundles.blobs.refer(DIGEST, job_id)
+    return bundles.blobs.upload(file, DIGEST, job_id)
+
+
+def due(bundles: Bundles, age: timedelta) -> list[Due]:
+    return list(bundles.blobs.due(lambda: set(bundles.ids()), after(age)))
+
+
+def keys(bundles: Bundles) -> list[str]:
+    """Return what there is below this one digest."""
+    top = f"team/agent/.blobs/{DIGEST}/"
+    return [entry.key[len(top) :] for entry in bundles.store.list(top)]
+
+
+def collect(bundles: Bundles, age: timedelta) -> list[str]:
+    """Do what is due, and return what stays."""
+    for step in due(bundles, age):
+        step.act()
+    return keys(bundles)
+
+
+def test_what_was_stored_is_found_and_fetched(bundles: Bundles, tmp_path: Path) -> None:
+    assert keep(bundles, tmp_path) == BLOB
+    assert bundles.blobs.find(DIGEST, len(DATA)) == BLOB
+    assert bundles.blobs.find(DIGEST, len(DATA) + 1) is None
+    assert bundles.blobs.find("0" * 64, len(DATA)) is None
+    bundles.blobs.download(BLOB, tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == DATA
+    assert keys(bundles) == ["kept/aa/input.zip", "refs/aa"]
+
+
+def test_bytes_of_another_size_are_not_even_fetched(bundles: Bundles, tmp_path: Path) -> None:
+    keep(bundles, tmp_path)
+    with pytest.raises(RefusedError, match="has 10 bytes, not 11"):
+        bundles.blobs.download(InputBlob(DIGEST, 11, "aa"), tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_what_a_bundle_refers_to_stays_for_ever(bundles: Bundles, tmp_path: Path) -> None:
+    keep(bundles, tmp_path)
+    assert due(bundles, timedelta(days=1000)) == []
+
+
+def test_what_no_bundle_refers_to_goes_step_by_step(bundles: Bundles, tmp_path: Path) -> None:
+    keep(bundles, tmp_path)
+    bundles.delete("aa")
+    bundles.blobs.release([Job("aa", "job.sh", JobKind.META, input_blobs=(BLOB,))])
+    assert due(bundles, UNUSED_AGE - timedelta(minutes=1)) == []
+    assert [step.said.partition(": ")[2] for step in due(bundles, UNUSED_AGE)] == [
+        "inputs, 10 bytes, that no job has, to go in a day"
+    ]
+    assert collect(bundles, UNUSED_AGE) == ["kept/aa/condemned", "kept/aa/input.zip"]
+    assert bundles.blobs.find(DIGEST, len(DATA)) is None
+    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == [
+        "kept/aa/condemned",
+        "kept/aa/input.zip",
+    ]
+    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/condemned"]
+    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/condemned"]
+    assert collect(bundles, 2 * CONDEMNED_FOR) == []
+
+
+def test_a_reference_of_a_job_that_is_gone_does_not_count_after_a_day(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    """A client of 1.2 deletes the bundle and knows no references."""
+    keep(bundles, tmp_path)
+    bundles.delete("aa")
+    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == ["kept/aa/input.zip", "refs/aa"]
+    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/input.zip"]
+
+
+def test_a_condemned_blob_that_is_referred_to_stays_and_is_sent_again_by_others(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    keep(bundles, tmp_path)
+    bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/condemned", b"")
+    assert due(bundles, timedelta(days=1000)) == []
+    keep(bundles, tmp_path, "bb")
+    assert bundles.blobs.find(DIGEST, len(DATA)) == InputBlob(DIGEST, len(DATA), "bb")
+
+
+def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    keep(bundles, tmp_path)
+    store = bundles.store
+    assert isinstance(store, MemoryStore)
+    store.requests.clear()
+    assert due(bundles, timedelta(hours=23)) == []
+    assert store.requests == {"LIST": 1}
+
+
+def test_strange_objects_are_left_alone(bundles: Bundles, tmp_path: Path) -> None:
+    names = ("x/kept/aa/input.zip", f"{DIGEST}/kept/aa", f"{DIGEST}/kept/\n/input.zip", f"{DIGEST}/refs/")
+    for name in names:
+        bundles.store.write(f"team/agent/.blobs/{name}", b"")
+    assert due(bundles, timedelta(days=1000)) == []
+
+
+POINTS = 11
+
+
+class Meeting:
+    """A client submits a job with these inputs, one request at a time, while collectors are at work.
+
+    Args:
+        order: At which points the client makes its three steps.
+    """
+
+    def __init__(self, file: Path, order: tuple[int, ...]) -> None:
+        self.bundles = Bundles(MemoryStore(), "team/")
+        self.bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/input.zip", DATA)
+        self.blob: Optional[InputBlob] = None
+        self._file, self._point = file, 0
+        self._steps = list(zip(order, (self._refer, self._find, self._send)))
+
+    def pass_point(self, last: bool = False) -> None:
+        """Let the client go on as far as it is to come by now."""
+        while self._steps and (last or self._steps[0][0] <= self._point):
+            self._steps.pop(0)[1]()
+        self._point += 1
+
+    def due(self) -> list[Due]:
+        """Return what a collector finds for which everything is old at once."""
+        self.pass_point()
+        return list(self.bundles.blobs.due(self._ids, after(timedelta(days=1000))))
+
+    def act(self, found: list[Due]) -> None:
+        self.pass_point()
+        for step in found:
+            step.act()
+
+    def _ids(self) -> set[str]:
+        self.pass_point()
+        return set(self.bundles.ids())
+
+    def _refer(self) -> None:
+        self.bundles.write("bb", "job.sh", b"")
+        self.bundles.blobs.refer(DIGEST, "bb")
+
+    def _find(self) -> None:
+        self.blob = self.bundles.blobs.find(DIGEST, len(DATA))
+
+    def _send(self) -> None:
+        self.blob = self.blob or self.bundles.blobs.upload(self._file, DIGEST, "bb")
+
+
+def test_in_whatever_order_a_submission_and_collectors_meet_its_inputs_stay(tmp_path: Path) -> None:
+    """Only the order of the requests protects the job. One collector is halted, and acts last of all."""
+    file = tmp_path / "archive"
+    file.write_bytes(DATA)
+    for order in combinations_with_replacement(range(POINTS), 3):
+        meeting, halted = Meeting(file, order), list[Due]()
+        for number in range(3):
+            found = meeting.due()
+            meeting.act(found)
+            halted = found if number == 1 else halted
+        meeting.act(halted)
+        meeting.pass_point(last=True)
+        assert meeting.blob is not None
+        meeting.bundles.blobs.download(meeting.blob, tmp_path / "fetched")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{DIGEST}:10:../../x", id="upwards"),
+        pytest.param(f"../{DIGEST[3:]}:10:aa", id="another prefix"),
+        pytest.param(f"{DIGEST}:10:aa/bb", id="a slash"),
+        pytest.param(f"{DIGEST}:10:agent", id="no job"),
+        pytest.param(f"{DIGEST.upper()}:10:aa", id="capitals"),
+        pytest.param(f"{DIGEST[1:]}:10:aa", id="too short"),
+        pytest.param(f"{DIGEST}:-1:aa", id="negative"),
+        pytest.param(f"{DIGEST}:10", id="no holder"),
+        pytest.param("x", id="something else"),
+    ],
+)
+def test_a_hostile_reference_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(InputError):
+        InputBlob.parse(text)
+    manifest = render_manifest(Job("aa", "job.sh", JobKind.META)).decode()[:-2]
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(f'{manifest}, "input_blobs": "{text}"}}'.encode(), "aa")
+    assert str(caught.value).startswith(
+        "job aa: manifest.json: input_blobs: expected SHA-256:SIZE:JOB, got '"
+    )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param("5", "expected a string, got 5", id="a number"),
+        pytest.param(
+            f'"{" ".join([str(BLOB)] * (MAX_INPUT_BLOBS + 1))}"',
+            "expected at most 100, got 101",
+            id="too many",
+        ),
+    ],
+)
+def test_other_references_are_refused(value: str, expected: str) -> None:
+    with pytest.raises(ManifestError, match=expected):
+        parse_manifest(f'{{"name": "job.sh", "state": "INIT", "input_blobs": {value}}}'.encode(), "aa")
+
+
+def test_a_job_with_blobs_comes_back_as_it_was_and_they_are_signed() -> None:
+    job = Job("aa", "job.sh", JobKind.META, run_on="x", input_blobs=(BLOB, BLOB))
+    assert parse_manifest(render_manifest(job), "aa") == job
+    assert signed_members(job)["input_blobs"] == f"{BLOB} {BLOB}"
+
+
+def test_a_blob_that_is_gone_is_not_found(bundles: Bundles, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        bundles.blobs.download(BLOB, tmp_path / "fetched")
