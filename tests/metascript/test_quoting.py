@@ -96,10 +96,9 @@ def test_a_translated_script_has_every_value_as_it_was(
     folder = tmp_path / "a 'folder' of $HOME"
     folder.mkdir(exist_ok=True)
     # `aws` prints its words: endpoint and profile come from the system.
-    body = (
-        'aws() { printf \'%s\\0\' "$@"; }\nexec() { "$@"; }\n'
-        f"{show('SYSTEM', 'IMG', 'PWD')}\ncloudq_cs_cp s3://a/b/ c\n"
-    )
+    (tmp_path / "aws").write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    (tmp_path / "aws").chmod(0o755)
+    body = f"PATH={tmp_path}:$PATH\n{show('SYSTEM', 'IMG', 'PWD')}\ncloudq_cs_cp s3://a/b/ c\n"
     script = parse_meta_script(f"#!/bin/bash\n#$ container_image: img=docker://x:1\n{body}", "job.sh")
     image = Image("IMG", chosen.image)
     script = replace(script, directives=replace(script.directives, images=(image,)))
