@@ -44,7 +44,9 @@ class Pace:
     @property
     def permits(self) -> bool:
         """True if the command may be run now."""
-        return self._clock() >= self._until
+        now = self._clock()
+        # A moment further away than the pause is one of a clock that was set back.
+        return not now < self._until <= now + self._pause
 
     def answered(self, seconds: float = 0.0) -> None:
         """Note a good answer, and how long it took."""
