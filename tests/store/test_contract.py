@@ -24,7 +24,7 @@ from tests.store.conftest import KINDS, OpenStore
 
 RACERS = 16
 ROUNDS = 5
-CROWD = 2100
+CROWD = 1050
 Tolerate = Callable[[str, str], None]
 ODD_KEYS = (
     "a blank.sh",
@@ -311,7 +311,7 @@ def test_odd_keys_are_kept(store: Store, tolerate: Tolerate, key: str) -> None:
 
 @pytest.fixture(scope="module", params=KINDS)
 def crowd(request: pytest.FixtureRequest, open_kind: OpenStore) -> Store:
-    """A store with more objects and folders than two pages hold; not to be changed."""
+    """A store with more objects and folders than a page holds; not to be changed."""
     store = open_kind(request.param)
     write_all(store, [f"{number:04}/x" for number in reversed(range(CROWD))])
     return store
