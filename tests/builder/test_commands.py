@@ -59,7 +59,7 @@ def test_a_cluster_is_made_listed_extended_and_deleted(desk: Desk) -> None:
     asked = desk.run("create", "--name", "lab", "--cs_bucket", "jobs", "--lease", "2", typed="y\n")
     assert asked.exit_code == 0, asked.stderr
     assert asked.stdout.endswith("AWS compute cluster (lab) has been created.\n")
-    assert asked.stderr.startswith("Make it? [y/N]: ")
+    assert asked.stderr.startswith("Make it? [y/N]:")
     assert "cluster ...\n" in asked.stderr
     row = desk.run("list").stdout.splitlines()[2].split()
     assert row[:2] == ["lab", "COMPLETED"]
