@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-LONGEST = 120.0
+LONGEST = 60.0
 """The longest pause, in seconds: so long after the scheduler is well again, all goes on at the latest."""
 
 _SLOW = 1.0

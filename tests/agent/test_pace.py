@@ -56,7 +56,7 @@ def test_refusals_make_longer_and_longer_pauses_and_an_answer_ends_them(pace: Pa
     for _ in range(7):
         pace.refused()
         pauses.append(pause(pace, clock))
-    assert pauses == [0, 10, 20, 40, 80, LONGEST, LONGEST]
+    assert pauses == [0, 10, 20, 40, LONGEST, LONGEST, LONGEST]
     pace.answered()
     assert (pause(pace, clock), pace.text) == (0, "")
     pace.refused()
@@ -70,8 +70,8 @@ def test_refusals_at_the_same_time_count_once(pace: Pace, clock: Seconds) -> Non
 
 
 def test_a_command_that_hung_is_not_tried_again_at_once(pace: Pace, clock: Seconds) -> None:
-    pace.refused(10)
-    assert pause(pace, clock) == 90
+    pace.refused(5)
+    assert pause(pace, clock) == 45
 
 
 def test_pauses_are_told_when_they_begin_double_and_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -141,7 +142,7 @@ def test_a_job_of_an_agent_that_was_killed_runs_once_more_when_it_is_requeued(
     runs = agent.home / ".cloudq/cache" / job_id / "runs"
     wait_until(lambda: runs.exists() and laptop.stat(job_id)["state"] == "RUN", "the start", 120)
     first = laptop.stat(job_id)["jobid"]
-    pid = int((agent.home / f".cloudq/{SYSTEM}.pid").read_text().split()[0])
+    pid = json.loads((agent.home / f".cloudq/{SYSTEM}.pid").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     refused = laptop.account.run(["cloudqcli", "requeue", job_id], expect=1)
     assert f"agent of {SYSTEM}" in refused.stderr
