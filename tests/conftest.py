@@ -21,6 +21,7 @@ def _signals_of_a_terminal() -> None:
     """What the tests start must not inherit what `nohup` or a shell's background has ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_a_job_of_an_agent_that_was_killed_runs_once_more_when_it_is_requeued(
     pid = json.loads((agent.home / f".cloudq/{SYSTEM}.pid").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     refused = laptop.account.run(["cloudqcli", "requeue", job_id], expect=1)
-    assert f"agent of {SYSTEM}" in refused.stderr
+    assert f"agent {SYSTEM} was heard of" in refused.stderr
     assert laptop.cloudqcli("requeue", "--force", job_id) == f"Job ({job_id}) is requeued for {SYSTEM}.\n"
     agent.run(["cloudqd", "--daemon"])
     wait_until(lambda: laptop.stat(job_id)["jobid"] not in ("", first), lambda: str(laptop.stat(job_id)), 60)
