@@ -152,6 +152,14 @@ def test_a_job_of_an_agent_that_was_killed_runs_once_more_when_it_is_requeued(
     wait_until(lambda: runs.exists() and laptop.stat(job_id)["state"] == "RUN", "the second start", 120)
     (runs.parent / "go").touch()
     assert ended(laptop, job_id) == ("DONE", "")
-    assert submissions(job_id) == 2
+    # The accounts of a controller that was restarted lag behind.
+    wait_until(lambda: submissions(job_id) == 2, lambda: f"{submissions(job_id)} submissions", 60)
     ends = ["sacct", "-X", "-n", "-P", "-j", first, "--format=State"]
-    assert subprocess.run(ends, check=True, capture_output=True, text=True).stdout.startswith("CANCELLED")
+    wait_until(
+        lambda: subprocess.run(ends, check=True, capture_output=True, text=True).stdout.startswith(
+            "CANCELLED"
+        ),
+        "the end of the first copy in the accounts",
+        60,
+    )
+    assert submissions(job_id) == 2
