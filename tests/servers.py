@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 
 _MOTO = Path(__file__).parent / "testbed" / "moto_locked.py"
 _SWITCH_SECONDS = 1e-5
@@ -34,10 +35,17 @@ def moto_server() -> Iterator[str]:
 def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Answer requests by a handler, in threads, and give the URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """Let a server answer from a thread of this process, and close it in the end."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from click.testing import Result
 
 from cloudq.builder.cli import main
 from tests.client.conftest import new_runner
+from tests.servers import serving
 from tests.testbed.moto_locked import make_moto_server
 
 REGION = "eu-west-1"
@@ -34,14 +34,10 @@ def moto_here() -> Iterator[str]:
     # Reading its 1,300 images takes most of the time of a reset.
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     server = make_moto_server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     try:
-        yield f"http://127.0.0.1:{server.port}"
+        with serving(server):
+            yield f"http://127.0.0.1:{server.port}"
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         del os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"]
 
 
