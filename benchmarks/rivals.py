@@ -122,7 +122,7 @@ def cloudq_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
 def cloudq_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     """Fetch the outputs of a job and unpack them, as `cloudqcli stageout` does."""
-    from cloudq.client.stageout import stage_out
+    from cloudq.client.results.stageout import stage_out
 
     stage_out(_bundles(endpoint, bucket), prefix, folder)
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Optional, Union
 
 from cloudq.bundle import Bundles
-from cloudq.client.cancel import cancel
-from cloudq.client.inputs import parse_input
-from cloudq.client.listing import load_jobs
-from cloudq.client.logs import find_logs, find_task_log, read_log
-from cloudq.client.selection import Patterns
+from cloudq.client.jobs.cancel import cancel
+from cloudq.client.jobs.listing import load_jobs
+from cloudq.client.jobs.selection import Patterns
+from cloudq.client.jobs.waits import Pace, ended_jobs, render_end
+from cloudq.client.results.logs import find_logs, find_task_log, read_log
+from cloudq.client.results.stageout import stage_out
 from cloudq.client.signatures import sign_cancel
-from cloudq.client.stageout import stage_out
-from cloudq.client.submission import Submission, submit
-from cloudq.client.waits import Pace, ended_jobs, render_end
+from cloudq.client.submission.bundling import Submission, submit
+from cloudq.client.submission.inputs import parse_input
 from cloudq.config import ClientConfig, client_config_file, load_client_config
 from cloudq.errors import InputError, JobFailedError
 from cloudq.job import ArrayRange, Condition, Job, JobState

@@ -9,7 +9,7 @@ from typing import Optional
 import click
 
 from cloudq.cli import CONTEXT_SETTINGS, EXIT_STATUSES, ErrorReportingGroup, version_option
-from cloudq.client.invocation import common_options
+from cloudq.client.commands.invocation import common_options
 
 _EPILOG = (
     "Exit status: " + "; ".join(f"{status} {meaning}" for status, meaning in EXIT_STATUSES.items()) + "."
@@ -108,7 +108,7 @@ class _Commands(ErrorReportingGroup):
         if cmd_name not in COMMANDS:
             return None
         module, name, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(f"cloudq.client.{module}"), name)
+        command: click.Command = getattr(import_module(f"cloudq.client.commands.{module}"), name)
         command.epilog = f"\b\nExample:\n  {EXAMPLES[cmd_name]}"
         return command
 

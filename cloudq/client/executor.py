@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Optional
 
 from cloudq.client.api import Client, JobHandle
-from cloudq.client.waits import POLL, load_all, render_end
+from cloudq.client.jobs.waits import POLL, load_all, render_end
 from cloudq.errors import CloudQError, JobFailedError, JobStateError, StoreUnreachableError
 from cloudq.job import Job, JobState
 

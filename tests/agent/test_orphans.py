@@ -10,7 +10,7 @@ import pytest
 
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import Bundles
-from cloudq.client.deletion import delete_job
+from cloudq.client.jobs.deletion import delete_job
 from cloudq.errors import StoreRefusedError
 from cloudq.job import JobState
 from cloudq.store.memory import MemoryStore

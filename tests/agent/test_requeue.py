@@ -12,8 +12,8 @@ import pytest
 from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import OUTPUT
-from cloudq.client.deletion import delete_job
-from cloudq.client.requeue import Requeue, requeue, unclaimed
+from cloudq.client.jobs.deletion import delete_job
+from cloudq.client.jobs.requeue import Requeue, requeue, unclaimed
 from cloudq.errors import InputError, JobStateError
 from cloudq.job import JobState
 from cloudq.presence import Presence

@@ -369,8 +369,8 @@ def test_a_job_for_any_system_ends_when_all_that_are_alive_refuse_it(signed: Sig
 
 def requeue(signed: SignedSite, job: Job, signer: str, to: str = "here") -> Job:
     """Give a job that an agent has to others, as the client does."""
-    from cloudq.client.requeue import Requeue
-    from cloudq.client.requeue import requeue as requeue_job
+    from cloudq.client.jobs.requeue import Requeue
+    from cloudq.client.jobs.requeue import requeue as requeue_job
 
     def sign(moved: Job) -> bytes:
         members = {"uuid": job.id, "attempt": moved.attempt, "run_on": moved.run_on, "submit_to": ""}

@@ -17,7 +17,8 @@ import pytest
 import cloudq
 from cloudq import Client, CloudQExecutor
 from cloudq.bundle import Bundles
-from cloudq.client import api, waits
+from cloudq.client import api
+from cloudq.client.jobs import waits
 from cloudq.errors import InputError, JobFailedError, NoSuchJobError, TimeLimitError
 from cloudq.job import JobState
 from tests.client.conftest import Laptop, put_done_job, put_job

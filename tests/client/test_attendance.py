@@ -14,7 +14,7 @@ import pytest
 
 import cloudq
 from cloudq.bundle import Bundles
-from cloudq.client.attendance import cancelled_or_left, describe
+from cloudq.client.commands.attendance import cancelled_or_left, describe
 from cloudq.job import Job, JobKind, JobState
 from tests.client.conftest import Laptop, put_done_job, put_job
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.finals import EndedJobs
-from cloudq.client.inputs import Input
-from cloudq.client.listing import load_jobs
-from cloudq.client.submission import Submission, submit
+from cloudq.client.jobs.finals import EndedJobs
+from cloudq.client.jobs.listing import load_jobs
+from cloudq.client.submission.bundling import Submission, submit
+from cloudq.client.submission.inputs import Input
 from cloudq.job import Job, JobState
 from cloudq.presence import Presence
 from cloudq.store.memory import MemoryStore

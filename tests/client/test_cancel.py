@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.cancel import cancel
+from cloudq.client.jobs.cancel import cancel
 from cloudq.errors import JobStateError, NoSuchJobError
 from cloudq.job import JobState
 from tests.client.conftest import put_job

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 import cloudq
 from cloudq.bundle import Bundles
 from cloudq.cli import EXIT_STATUSES, log_to_stderr, report_error
-from cloudq.client import waits
 from cloudq.client.cli import COMMANDS as HELP
 from cloudq.client.cli import main
+from cloudq.client.jobs import waits
 from cloudq.errors import CloudQError
 from cloudq.job import Job, JobState, Task
 from tests.client.conftest import Laptop, put_done_job, put_job

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from cloudq.bundle import MANIFEST, Bundles
-from cloudq.client.deletion import delete_agent_log, delete_job, delete_jobs
+from cloudq.client.jobs.deletion import delete_agent_log, delete_job, delete_jobs
 from cloudq.errors import CloudQError, JobStateError, ManifestError, NoSuchJobError
 from cloudq.job import JobState
 from cloudq.presence import Presence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudq.client.display import visible, visible_lines
+from cloudq.client.display.values import visible, visible_lines
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudq.client.inputs import Input, check_inputs, pack_inputs, parse_input
+from cloudq.client.submission.inputs import Input, check_inputs, pack_inputs, parse_input
 from cloudq.errors import InputError
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cloudq.bundle import MANIFEST, Bundles
-from cloudq.client.listing import load_jobs, render_final_jobs, render_open_jobs
+from cloudq.client.jobs.listing import load_jobs, render_final_jobs, render_open_jobs
 from cloudq.errors import StoreUnreachableError
 from cloudq.job import JobState
 from cloudq.store import Blob

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.logs import (
+from cloudq.client.results.logs import (
     BLOCK,
     Log,
     find_logs,

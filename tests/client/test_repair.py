@@ -11,7 +11,7 @@ import pytest
 
 from cloudq.bundle import Bundles
 from cloudq.bundle.leftovers import find_leftovers
-from cloudq.client.repair import find_removals
+from cloudq.client.commands.repair import find_removals
 from cloudq.job import JobState
 from cloudq.presence import Presence
 from cloudq.store import StoreAddress, open_store

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.screen import render_jobs, watch
-from cloudq.client.selection import Patterns, Selection
-from cloudq.client.tables import render_table
-from cloudq.client.waits import Pace
+from cloudq.client.commands.screen import render_jobs, watch
+from cloudq.client.display.tables import render_table
+from cloudq.client.jobs.selection import Patterns, Selection
+from cloudq.client.jobs.waits import Pace
 from cloudq.job import Job, JobKind, JobState, Task
 from tests.client.conftest import NOW, Laptop, put_done_job, put_job
 from tests.client.test_stageout import put_output

@@ -12,16 +12,16 @@ import pytest
 
 from cloudq import signing
 from cloudq.bundle import JOB_SIGNATURE, Bundles
-from cloudq.client import sharing
-from cloudq.client.deletion import delete_job, delete_jobs
-from cloudq.client.fitness import Demand, objections
-from cloudq.client.inputs import Input
-from cloudq.client.repair import find_removals
-from cloudq.client.requeue import Requeue, requeue
-from cloudq.client.resubmission import resubmit
-from cloudq.client.sharing import WORTH_SHARING, Shared
-from cloudq.client.submission import Submission, submit
-from cloudq.client.why import read_demand
+from cloudq.client.commands.repair import find_removals
+from cloudq.client.diagnosis.why import read_demand
+from cloudq.client.jobs.deletion import delete_job, delete_jobs
+from cloudq.client.jobs.requeue import Requeue, requeue
+from cloudq.client.submission import sharing
+from cloudq.client.submission.bundling import Submission, submit
+from cloudq.client.submission.inputs import Input
+from cloudq.client.submission.resubmission import resubmit
+from cloudq.client.submission.sharing import WORTH_SHARING, Shared
+from cloudq.client.systems.fitness import Demand, objections
 from cloudq.errors import InputError
 from cloudq.job import Job, JobState
 from cloudq.presence import Presence

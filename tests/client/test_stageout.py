@@ -12,8 +12,8 @@ import pytest
 
 from cloudq.archive import pack
 from cloudq.bundle import Bundles, RemoteFile, StreamedFile
-from cloudq.client.selection import Patterns
-from cloudq.client.stageout import stage_out
+from cloudq.client.jobs.selection import Patterns
+from cloudq.client.results.stageout import stage_out
 from cloudq.errors import ArchiveError, CloudQError, InputError, NotFoundError
 from cloudq.job import JobState
 from cloudq.store.memory import MemoryStore

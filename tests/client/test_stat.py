@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 
 from cloudq.bundle import MANIFEST, Bundles
-from cloudq.client.stat import load_members, render_members
+from cloudq.client.jobs.stat import load_members, render_members
 from cloudq.errors import ManifestError, NoSuchJobError
 from cloudq.job import JobState, Task
 from tests.client.conftest import put_job

@@ -13,9 +13,9 @@ from typing import Optional
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.inputs import Input
-from cloudq.client.resubmission import resubmit
-from cloudq.client.submission import Submission, submit
+from cloudq.client.submission.bundling import Submission, submit
+from cloudq.client.submission.inputs import Input
+from cloudq.client.submission.resubmission import resubmit
 from cloudq.errors import (
     CloudQError,
     ConflictError,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.logs import Log
-from cloudq.client.printing import PiecePrinter
-from cloudq.client.tailing import Follower, Piece, follow, tail_start
+from cloudq.client.commands.printing import PiecePrinter
+from cloudq.client.results.logs import Log
+from cloudq.client.results.tailing import Follower, Piece, follow, tail_start
 from cloudq.job import Job, JobState
 from cloudq.store.memory import MemoryStore
 from tests.client.conftest import Laptop, put_done_job, put_job

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.durations import parse_duration, render_duration
-from cloudq.client.progress import waiting
-from cloudq.client.waits import Pace, ended_jobs, exit_status_of
+from cloudq.client.display.durations import parse_duration, render_duration
+from cloudq.client.display.progress import waiting
+from cloudq.client.jobs.waits import Pace, ended_jobs, exit_status_of
 from cloudq.errors import NoSuchJobError, StoreUnreachableError, TimeLimitError
 from cloudq.job import Job, JobKind, JobState
 from cloudq.store import Blob

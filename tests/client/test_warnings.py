@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.warnings import warnings
+from cloudq.client.commands.warnings import warnings
 from cloudq.presence import Presence
 from cloudq.store.memory import MemoryStore
 

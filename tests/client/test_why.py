@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.events import event_members, events_of, render_events
-from cloudq.client.fitness import Demand, objections, warnings
-from cloudq.client.outlook import HEARTBEAT
-from cloudq.client.overview import load_systems, render_systems, system_members
-from cloudq.client.why import explain
+from cloudq.client.diagnosis.why import explain
+from cloudq.client.jobs.events import event_members, events_of, render_events
+from cloudq.client.systems.fitness import Demand, objections, warnings
+from cloudq.client.systems.outlook import HEARTBEAT
+from cloudq.client.systems.overview import load_systems, render_systems, system_members
 from cloudq.job import Condition, Job, JobKind, JobState, Task
 from cloudq.metascript import parse_meta_script
 from cloudq.presence import Presence

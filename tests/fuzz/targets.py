@@ -33,7 +33,7 @@ from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.agentconfig import load_agent_config
 from cloudq.archive import list_members, unpack
 from cloudq.bundle import Record
-from cloudq.client.display import visible_text
+from cloudq.client.display.values import visible_text
 from cloudq.config import load_client_config
 from cloudq.errors import (
     ArchiveError,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.repair import find_removals
+from cloudq.client.commands.repair import find_removals
 from cloudq.job import Job, JobKind, JobState
 from cloudq.presence import Presence
 from cloudq.store import StoreAddress, open_store

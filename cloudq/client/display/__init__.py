@@ -1,0 +1,1 @@
+"""How values, tables, times and progress are shown to a person."""

@@ -1,0 +1,1 @@
+"""The jobs of a bucket: found, listed, awaited, cancelled, deleted, requeued."""

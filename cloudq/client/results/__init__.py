@@ -1,0 +1,1 @@
+"""What jobs leave in the bucket: logs and outputs, whole or as they grow."""
