@@ -25,8 +25,9 @@ from cloudq.client.jobs.waits import Pace, ended_jobs, render_end
 from cloudq.client.results.logs import find_logs, find_task_log, read_log
 from cloudq.client.results.stageout import stage_out
 from cloudq.client.signatures import sign_cancel
-from cloudq.client.submission.bundling import Submission, submit
 from cloudq.client.submission.inputs import parse_input
+from cloudq.client.submission.request import Submission
+from cloudq.client.submission.submit import submit
 from cloudq.config import ClientConfig, client_config_file, load_client_config
 from cloudq.errors import InputError, JobFailedError
 from cloudq.job import ArrayRange, Condition, Job, JobState

@@ -12,8 +12,9 @@ import pytest
 from cloudq.bundle import Bundles
 from cloudq.client.jobs.finals import EndedJobs
 from cloudq.client.jobs.listing import load_jobs
-from cloudq.client.submission.bundling import Submission, submit
 from cloudq.client.submission.inputs import Input
+from cloudq.client.submission.request import Submission
+from cloudq.client.submission.submit import submit
 from cloudq.job import Job, JobState
 from cloudq.presence import Presence
 from cloudq.store.memory import MemoryStore

@@ -17,10 +17,11 @@ from cloudq.client.diagnosis.why import read_demand
 from cloudq.client.jobs.deletion import delete_job, delete_jobs
 from cloudq.client.jobs.requeue import Requeue, requeue
 from cloudq.client.submission import sharing
-from cloudq.client.submission.bundling import Submission, submit
 from cloudq.client.submission.inputs import Input
+from cloudq.client.submission.request import Submission
 from cloudq.client.submission.resubmission import resubmit
 from cloudq.client.submission.sharing import WORTH_SHARING, Shared
+from cloudq.client.submission.submit import submit
 from cloudq.client.systems.fitness import Demand, objections
 from cloudq.errors import InputError
 from cloudq.job import Job, JobState

@@ -13,9 +13,10 @@ from typing import Optional
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.submission.bundling import Submission, submit
 from cloudq.client.submission.inputs import Input
+from cloudq.client.submission.request import Submission
 from cloudq.client.submission.resubmission import resubmit
+from cloudq.client.submission.submit import submit
 from cloudq.errors import (
     CloudQError,
     ConflictError,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cloudq.bundle import Bundles
-from cloudq.client.submission.bundling import Submission, submit
+from cloudq.client.submission.request import Submission
+from cloudq.client.submission.submit import submit
 from cloudq.client.submission.translation import translate_for
 from cloudq.config import ClientConfig
 from cloudq.errors import CloudQError, MetaScriptError, StoreUnreachableError

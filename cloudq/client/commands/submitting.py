@@ -185,7 +185,7 @@ def run(
     Ctrl-C asks whether to leave the job alone or to cancel it.
     """
     from cloudq.client.submission import sweeps
-    from cloudq.client.submission.bundling import submit as submit_job
+    from cloudq.client.submission.submit import submit as submit_job
 
     config = load_config()
     bundles = open_bundles(config)

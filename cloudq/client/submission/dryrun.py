@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cloudq.bundle import Bundles
-from cloudq.client.submission.bundling import Submission, check
+from cloudq.client.submission.request import Submission, check
 from cloudq.client.submission.scripts import demand_of
 from cloudq.client.systems.fitness import objections
 from cloudq.config import ClientConfig

@@ -11,7 +11,8 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import transfer
 from cloudq.client.signatures import check_own
-from cloudq.client.submission.bundling import Parcel, deliver, expires_of
+from cloudq.client.submission.delivery import Parcel, deliver
+from cloudq.client.submission.request import expires_of
 from cloudq.client.submission.scripts import demand_of, known_definitions, parse_script, rewrite
 from cloudq.client.submission.sharing import again
 from cloudq.client.systems.outlook import look_out

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from cloudq.bundle import Bundles
-from cloudq.client.submission.bundling import Submission, check, parse_expires, submit
 from cloudq.client.submission.inputs import parse_input
+from cloudq.client.submission.request import Submission, check, parse_expires
+from cloudq.client.submission.submit import submit
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError
 from cloudq.job import ArrayRange, Condition, Job
