@@ -25,7 +25,7 @@ from cloudq.store.s3_client import make_client  # noqa: E402
 from tests.servers import moto_server  # noqa: E402
 
 ROUNDS = 11
-CLI = [sys.executable, "-c", "from cloudq.client.cli import main; main(prog_name='cloudqcli')"]
+CLI = [sys.executable, "-c", "from cloudq.client.program import main; main()"]
 BARE = """
 import sys, boto3
 endpoint, bucket, job, what = sys.argv[1:]

@@ -40,7 +40,7 @@ from cloudq.manifest import render_manifest  # noqa: E402
 from cloudq.store import Store, StoreAddress, open_store  # noqa: E402
 
 NAME = "here"
-CLI = [sys.executable, "-c", "from cloudq.client.cli import main; main(prog_name='cloudqcli')"]
+CLI = [sys.executable, "-c", "from cloudq.client.program import main; main()"]
 AGENT = [sys.executable, "-c", "from cloudq.agent.cli import main; main(prog_name='cloudqd')"]
 _TIMEOUT = 900
 _WRITERS = 16

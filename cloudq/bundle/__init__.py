@@ -19,7 +19,6 @@ from cloudq.bundle.names import (
     segment_name,
 )
 from cloudq.bundle.remote_file import RemoteFile
-from cloudq.bundle.streamed_file import StreamedFile
 
 __all__ = [
     "CANCEL",
@@ -37,7 +36,6 @@ __all__ = [
     "Record",
     "RemoteFile",
     "SignsOfLife",
-    "StreamedFile",
     "check_script_name",
     "native_script_name",
     "parse_segment_name",

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from cloudq.bundle.blobs import Blobs
 from cloudq.bundle.names import CANCEL, MANIFEST, is_product
 from cloudq.errors import (
     ConflictError,
@@ -25,6 +24,7 @@ from cloudq.store import Entry, Store
 from cloudq.system import ANY
 
 if TYPE_CHECKING:
+    from cloudq.bundle.blobs import Blobs
     from cloudq.presence import Presence
 
 _AGENT = "agent/"
@@ -93,6 +93,8 @@ class Bundles:
     @property
     def blobs(self) -> Blobs:
         """The archives of inputs that several jobs share."""
+        from cloudq.bundle.blobs import Blobs  # few commands need them
+
         return Blobs(self.store, self.prefix)
 
     # Jobs

@@ -7,12 +7,14 @@ The texts of 0.8 (for Python 3.9) to 0.12 are understood; the tests of faults se
 from __future__ import annotations
 
 import re
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from obstore.exceptions import BaseError
 
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
-from cloudq.store.answers import S3Answer, answer_error, no_answer_error, not_s3_error, one_line
+
+if TYPE_CHECKING:
+    from cloudq.store.answers import S3Answer
 
 LIBRARY_ERRORS = (BaseError, OSError, ValueError)
 """What obstore raises by design; some are of Python's own kinds."""
@@ -42,6 +44,8 @@ _TLS = re.compile(
 
 def find_answer(error: Exception) -> Optional[S3Answer]:
     """Return what the server answered, None if it did not answer."""
+    from cloudq.store.answers import S3Answer  # only once something is wrong
+
     text = str(error)
     if "BareRedirect" in text or "redirect without LOCATION" in text:
         return S3Answer(301, "PermanentRedirect")
@@ -89,6 +93,8 @@ def store_error(error: Exception, *, where: str, action: str, key: Optional[str]
         action: What was tried, to be read after "cannot".
         key: The object that should be there; None if the action needs none.
     """
+    from cloudq.store.answers import answer_error
+
     tried, answer = f"{where}: cannot {action}", find_answer(error)
     if answer is None:
         return _unanswered(str(error), tried)
@@ -98,6 +104,8 @@ def store_error(error: Exception, *, where: str, action: str, key: Optional[str]
 
 
 def _unanswered(text: str, tried: str) -> StoreUnreachableError:
+    from cloudq.store.answers import no_answer_error, not_s3_error, one_line
+
     if _NOT_S3.search(text):
         return not_s3_error(tried)
     if _TLS.search(text):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloudq.archive import pack
-from cloudq.bundle import Bundles, RemoteFile, StreamedFile
+from cloudq.bundle import Bundles, RemoteFile
+from cloudq.bundle.streamed_file import StreamedFile
 from cloudq.client.jobs.selection import Patterns
 from cloudq.client.results.stageout import stage_out
 from cloudq.errors import ArchiveError, CloudQError, InputError, NotFoundError

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from cloudq.archive import list_members, unpack
-from cloudq.bundle import OUTPUT, Bundles, RemoteFile, StreamedFile
+from cloudq.bundle import OUTPUT, Bundles, RemoteFile
+from cloudq.bundle.streamed_file import StreamedFile
 from cloudq.client.display.progress import transfer
 from cloudq.client.jobs.selection import Patterns
 from cloudq.errors import ArchiveError

@@ -16,8 +16,6 @@ from cloudq.client.submission.scripts import known_definitions, parse_script, re
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError
 from cloudq.job import ArrayRange, Condition, Job, JobKind, is_job_id, new_job_id
-from cloudq.metascript import check_names
-from cloudq.metascript.values import parse_walltime
 from cloudq.system import ANY
 
 
@@ -54,6 +52,8 @@ class Submission:
 
 def parse_expires(text: str) -> timedelta:
     """Parse how long a job may wait to be started. Raises InputError."""
+    from cloudq.metascript.values import parse_walltime  # few submissions need it
+
     try:
         return parse_walltime(text)
     except ValueError as error:
@@ -113,6 +113,8 @@ def _check_local(job: Job) -> None:
 
 def _check_meta(bundles: Bundles, config: ClientConfig, path: Path, script: bytes) -> str:
     """Check a meta script and return the system it is for."""
+    from cloudq.metascript import check_names
+
     meta_script = parse_script(path, script)
     check_names(meta_script, *known_definitions(bundles, config, meta_script.directives))
     run_on = meta_script.directives.run_on

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloudq.bundle import Bundles
 from cloudq.client.systems.fitness import Demand
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError
 from cloudq.job import Job, JobKind
-from cloudq.metascript import (
-    Directives,
-    MetaScript,
-    parse_meta_script,
-    with_directives,
-    with_values,
-)
 from cloudq.system import ANY, Definitions, with_system
+
+if TYPE_CHECKING:
+    from cloudq.metascript import Directives, MetaScript
 
 MAX_SCRIPT_BYTES = 4 * 1024 * 1024
 """What Slurm takes unless a site says otherwise (`max_script_size` in slurm.conf(5))."""
@@ -51,6 +48,8 @@ def rewrite(
     """
     if not (directives or arguments or variables):
         return script
+    from cloudq.metascript import with_directives, with_values  # not every script has to be read
+
     text = with_directives(_decoded(path, script), directives)
     try:
         return with_values(text, arguments, variables).encode("utf-8")
@@ -60,6 +59,8 @@ def rewrite(
 
 def parse_script(path: Path, script: bytes) -> MetaScript:
     """Parse a meta script. Raises InputError."""
+    from cloudq.metascript import parse_meta_script
+
     return parse_meta_script(_decoded(path, script), str(path))
 
 

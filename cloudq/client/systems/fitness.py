@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from cloudq.client.display.durations import render_ago
-from cloudq.metascript import Directives
-from cloudq.presence import Presence
 from cloudq.system import ANY, Definitions, no_definitions
+
+if TYPE_CHECKING:
+    from cloudq.metascript import Directives
+    from cloudq.presence import Presence
 
 
 @dataclass(frozen=True)
