@@ -55,6 +55,8 @@ def test_the_usual_commands_import_no_boto3(
     local = ["submit", "--submit-to", "sys1", "meta.sh"]
     commands = [["submit", "meta.sh"], local, ["stat", "@last"], ["log", "@last"], ["list"]]
     assert run(home, commands).count("meta.sh") > 3
+    needless = ("concurrent", "cloudq.metascript", "cloudq.bundle.blobs", "cloudq.store.answers", "hashlib")
+    run(home, [local], *needless)
 
 
 def test_help_imports_no_store(home: Path) -> None:
