@@ -21,6 +21,9 @@ DEFAULT_TIMEOUT = timedelta(minutes=1)
 NOT_STARTED = 127
 """Status of a command that could not be started, as a shell gives it."""
 
+# Without packages and the caller's folder: the program needs neither.
+_HOLDER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")))
+
 # What opens the bucket (or names the configuration that does) in the environment. What comes with it, such
 # as AWS_PROFILE and AWS_REGION, is no secret.
 _CREDENTIALS = frozenset({
@@ -91,13 +94,41 @@ def run(
         CommandError: It could not be started (status 127), or ended with another status than 0.
         InputError: An argument has a NUL or what no encoding has, or all are longer than the system allows.
     """
+    return _run(argv, cwd=cwd, timeout=timeout, environment=environment)
+
+
+def run_tethered(
+    argv: Sequence[str],
+    *,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    environment: Optional[Mapping[str, str]] = None,
+) -> Completed:
+    """Run a command as `run` does, one that must not go on without this process, however that ends.
+
+    An interrupted caller waits until the command has ended; of one that is killed the command is
+    interrupted and then killed by a program between the two.
+    """
+    end, held = os.pipe()
+    with os.fdopen(end, "rb") as caller, os.fdopen(held, "wb") as tether:
+        return _run(argv, timeout=timeout, environment=environment, caller=caller, tether=tether)
+
+
+def _run(
+    argv: Sequence[str],
+    *,
+    cwd: Optional[Path] = None,
+    timeout: timedelta,
+    environment: Optional[Mapping[str, str]],
+    caller: Optional[IO[bytes]] = None,
+    tether: Optional[IO[bytes]] = None,
+) -> Completed:
     seconds = timeout.total_seconds()
     try:
         with subprocess.Popen(
-            list(argv),
+            [*_HOLDER, *argv] if caller else list(argv),
             cwd=cwd,
             env=without_credentials(os.environ) if environment is None else environment,
-            stdin=subprocess.DEVNULL,
+            stdin=caller or subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -106,7 +137,12 @@ def run(
         ) as process:
             try:
                 stdout, stderr = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+                if tether:
+                    tether.close()
+                    process.wait()
+                if isinstance(error, KeyboardInterrupt):
+                    raise
                 _kill_session(process)
                 raise CommandTimeoutError(argv, seconds) from None
     except ValueError as error:

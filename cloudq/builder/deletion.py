@@ -38,9 +38,11 @@ class Deletion:
         bucket = cluster.setup_bucket if cluster else ""
         if cluster is None and not missing_ok:
             raise self._unknown()
-        if cluster is not None:
+        while cluster is not None:
             self._delete_stack(cluster)
             self._delete_network(cluster)
+            # A `create` that was still at it may have begun a stack meanwhile.
+            cluster = self._shop.clusters.find(self._name)
         self._verify(bucket)
 
     def _unknown(self) -> ClusterError:

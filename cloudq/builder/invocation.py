@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -70,28 +71,46 @@ def open_account() -> Aws:
 
 
 @contextmanager
-def open_workshop(aws: Aws, *, with_pcluster: bool = True) -> Iterator[Workshop]:
+def open_workshop(aws: Aws) -> Iterator[Workshop]:
     """Give the means of a command that makes or deletes. Raises ClusterError if there is no pcluster."""
     from cloudq.builder.clusters import Clusters
     from cloudq.builder.pcluster import ParallelCluster, find_pcluster, with_node
     from cloudq.builder.presets import user_folder
     from cloudq.builder.progress import shown_progress
     from cloudq.builder.workshop import Workshop
-    from cloudq.process import run
+    from cloudq.process import run_tethered as run
 
     environment = with_node(aws.environment(), user_folder())
-    command = find_pcluster(user_folder(), run=run, environment=environment) if with_pcluster else Path()
-    with tempfile.TemporaryDirectory(prefix="cloudqaws-") as scratch, shown_progress() as progress:
-        yield Workshop(
-            aws=aws,
-            clusters=Clusters(aws),
-            pcluster=ParallelCluster(command, aws.region, environment, run),
-            progress=progress,
-            now=present,
-            pause=lambda span: time.sleep(span.total_seconds()),
-            interval=_interval(),
-            scratch=Path(scratch),
-        )
+    with signals_interrupt(), tempfile.TemporaryDirectory(prefix="cloudqaws-") as scratch:
+        command = find_pcluster(user_folder(), run=run, environment=environment)
+        with shown_progress() as progress:
+            yield Workshop(
+                aws=aws,
+                clusters=Clusters(aws),
+                pcluster=ParallelCluster(command, aws.region, environment, run),
+                progress=progress,
+                now=present,
+                pause=lambda span: time.sleep(span.total_seconds()),
+                interval=_interval(),
+                scratch=Path(scratch),
+            )
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let what ends a program (`kill`, a terminal that closes) interrupt it as Ctrl-C does.
+
+    What is ignored, as by `nohup`, stays so.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    usual = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in usual:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in usual:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def present() -> datetime:

@@ -16,6 +16,7 @@ from cloudq.builder.invocation import (
     open_account,
     open_workshop,
     present,
+    signals_interrupt,
     the_name,
 )
 from cloudq.errors import InputError
@@ -251,14 +252,15 @@ def setup(*, check: bool) -> None:
     from cloudq.builder.pcluster import find_pcluster, install_pcluster, with_node
     from cloudq.builder.presets import user_folder
     from cloudq.errors import ClusterError
-    from cloudq.process import run
+    from cloudq.process import run_tethered as run
 
     environment = with_node(os.environ, user_folder())
-    try:
-        command = find_pcluster(user_folder(), run=run, environment=environment)
-    except ClusterError:
-        if check:
-            raise
-        click.echo("Installing AWS ParallelCluster (some minutes) ...", err=True)
-        command = install_pcluster(user_folder(), run=run, environment=environment)
+    with signals_interrupt():
+        try:
+            command = find_pcluster(user_folder(), run=run, environment=environment)
+        except ClusterError:
+            if check:
+                raise
+            click.echo("Installing AWS ParallelCluster (some minutes) ...", err=True)
+            command = install_pcluster(user_folder(), run=run, environment=environment)
     click.echo(f"pcluster is {command}")

@@ -156,12 +156,18 @@ def with_node(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
 def install_pcluster(folder: Path, *, run: Run, environment: Mapping[str, str]) -> Path:
     """Make a Python environment with pcluster, and with node if the system has none; return the command.
 
+    What is there already is too old, or of an attempt that was interrupted, and goes away first.
+
     Raises:
         CommandError: Python cannot make an environment, or pip cannot install.
     """
     place = own_environment(folder)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    run([sys.executable, "-m", "venv", str(place)], timeout=_INSTALL_TIMEOUT, environment=environment)
+    run(
+        [sys.executable, "-m", "venv", "--clear", str(place)],
+        timeout=_INSTALL_TIMEOUT,
+        environment=environment,
+    )
     packages = [f"aws-parallelcluster=={VERSION}"]
     if shutil.which("node", path=environment.get("PATH", "")) is None:
         packages.append(_NODE_PACKAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,6 +26,16 @@ class Interrupted:
     @staticmethod
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
+
+
+class Signalled:
+    """A clock at which this process gets a signal instead of waiting."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def sleep(self, seconds: float) -> None:
+        signal.raise_signal(self._number)
 
 
 def job_bucket() -> Bundles:
@@ -182,6 +193,30 @@ def test_ctrl_c_tells_how_to_go_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     assert "The same command goes on, `cloudqaws delete later` takes it back." in left.stderr
     desk.play()
     assert desk.create("later").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_ends_a_program_interrupts_it_as_ctrl_c_does(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # who runs the tests may ignore it
+    desk.play(boot_s=60)
+    monkeypatch.setattr("cloudq.builder.invocation.time", Signalled(number))
+    monkeypatch.setattr("tempfile.tempdir", str(desk.home))
+    ended = desk.create("later")
+    assert ended.exit_code == 130
+    assert "The same command goes on, `cloudqaws delete later` takes it back." in ended.stderr
+    assert list(desk.home.glob("cloudqaws-*")) == []
+    assert signal.signal(number, before) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr("cloudq.builder.invocation.time", Signalled(signal.SIGHUP))
+    made = desk.create("lab")
+    assert made.exit_code == 0, made.stderr
+    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
 
 
 def test_the_clients_configuration_names_the_job_bucket(desk: Desk) -> None:

@@ -171,6 +171,28 @@ def test_delete_leaves_nothing_and_empties_the_bucket_first(account: Account, tm
     assert is_clean(account)
 
 
+def test_delete_takes_what_a_create_that_was_still_at_it_began_meanwhile(
+    account: Account, tmp_path: Path
+) -> None:
+    create(account, tmp_path)
+    shop = make_workshop(account, tmp_path)
+
+    def pause(span: timedelta) -> None:
+        account.tick(span)
+        if account.live("lab-vpc") is None and len(account.stacks) == 2:
+            FakePcluster(account)(
+                ["pcluster", "create-cluster", "--cluster-name", "lab", "--cluster-configuration", str(file)],
+                timeout=timedelta(minutes=1),
+            )
+
+    file = tmp_path / "late.yaml"
+    file.touch()
+    object.__setattr__(shop, "pause", pause)
+    Deletion(shop, "lab").run()
+    assert len(account.stacks) == 3
+    assert is_clean(account)
+
+
 def test_delete_of_an_unknown_cluster_is_an_error(account: Account, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="no cluster lab in xx-north-1"):
         delete(account, tmp_path)

