@@ -26,7 +26,7 @@ class Signers:
         file = self.folder / name
         if not file.exists():
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(file)]
-            subprocess.run(command, check=True, timeout=30)
+            subprocess.run(command, check=True, timeout=120)
         return file
 
     def allow(self, name: str, principal: str, options: str = "") -> None:

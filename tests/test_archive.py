@@ -539,7 +539,7 @@ def test_a_name_that_the_locale_cannot_write_is_told_as_that(archive: Path, targ
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert "no such name can be written in this locale (ascii); set LC_ALL=C.UTF-8" in done.stderr

@@ -85,11 +85,11 @@ def run_to_end(
 ) -> str:
     """Run a job that prints its environment in the real local queue; return its id."""
     queue = open_scheduler("local", root=site.folder / "local", slots=1)
-    site.queue = Queue(queue, watched, timedelta(seconds=30))
+    site.queue = Queue(queue, watched, timedelta(seconds=60))
     script = f"#!/bin/bash\n{'' if submit_to else '#$ run_on: here'}\n{LOOK}".encode()
     job = site.submit(script, submit_to=submit_to) if submit_to else site.submit(script)
     agent = site.new_agent()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not site.job(job.id).state.final:
         assert time.monotonic() < deadline, site.job(job.id)
         run_passes(agent)

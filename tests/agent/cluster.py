@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,18 +108,22 @@ class FakeCluster:
     faults: dict[str, list[Exception]] = field(default_factory=dict)
     late: dict[str, list[Exception]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
     def run(
         self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
     ) -> Completed:
         """Run a fake command."""
         verb = argv[1]
-        self.calls.append(tuple(argv[1:]))
-        if self.faults.get(verb):
-            raise self.faults[verb].pop(0)
-        done = Completed(getattr(self, f"_{verb}")(*argv[2:]))
-        if self.late.get(verb):
-            raise self.late[verb].pop(0)
-        return done
+        with self._lock:
+            self.calls.append(tuple(argv[1:]))
+            if self.faults.get(verb):
+                raise self.faults[verb].pop(0)
+            done = Completed(getattr(self, f"_{verb}")(*argv[2:]))
+            if self.late.get(verb):
+                raise self.late[verb].pop(0)
+            return done
 
     def count(self, verb: str) -> int:
         """Return how many times a sub-command was run."""

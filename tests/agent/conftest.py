@@ -69,7 +69,7 @@ class Site:
         return Folders(self.folder, self.name)
 
     def _new_queue(self) -> Queue:
-        timeout = timedelta(seconds=10)
+        timeout = timedelta(seconds=60)
         return Queue(FakeScheduler(), self.cluster.run, timeout, clock=lambda: self.clock().timestamp())
 
     def new_agent(self, *, takes_any: bool = True) -> Agent:
@@ -139,7 +139,7 @@ def run_passes(agent: Agent, number: int = 1) -> None:
     """Make passes, each with all its work."""
     for _ in range(number):
         agent.run_pass()
-        assert agent.crew.wait(timedelta(seconds=20))
+        assert agent.crew.wait(timedelta(seconds=120))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_two_agents_never_both_take_a_job(site: Site, tmp_path: Path) -> None:
         for agent in agents:
             agent.run_pass()
         for agent in agents:
-            assert agent.crew.wait(timedelta(seconds=20))
+            assert agent.crew.wait(timedelta(seconds=120))
     agents[1].crew.stop()
     assert site.cluster.count("submit") + other.cluster.count("submit") == 20
     assert {site.job(job.id).state for job in jobs} == {JobState.READY}

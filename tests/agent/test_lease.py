@@ -160,9 +160,9 @@ def test_an_agent_on_another_host_that_shares_the_folder_waits_for_its_lock(tmp_
             pass
         thread = threading.Thread(target=wait_for_it)
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         assert not alone.is_set()
-    assert alone.wait(10)
+    assert alone.wait(60)
     thread.join()
 
 

@@ -63,7 +63,7 @@ class Host:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -103,9 +103,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def _wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what another process does."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < end, "waited 30 s in vain"
+        assert time.monotonic() < end, "waited 120 s in vain"
         time.sleep(0.05)
 
 
@@ -168,7 +168,7 @@ def test_a_second_agent_of_the_name_is_refused(host: Host) -> None:
 def test_an_agent_with_another_folder_stands_by_until_the_first_is_gone(host: Host, tmp_path: Path) -> None:
     """Two login nodes that do not share a home. The first comes back, and ends what it had begun."""
     config = host.home / ".cloudq/agent/config.ini"
-    config.write_text(config.read_text().replace("[agent]", "[agent]\nheartbeat_interval = 1"))
+    config.write_text(config.read_text().replace("[agent]", "[agent]\nheartbeat_interval = 3"))
     first = host.start("--foreground")
     held = host.submit(b"#!/bin/sh\nwhile ! test -e stop; do sleep 0.1; done\n")
     _wait_until(lambda: host.state(held) is JobState.RUN)
@@ -188,7 +188,7 @@ def test_an_agent_with_another_folder_stands_by_until_the_first_is_gone(host: Ho
     (Path(host.bundles.load(held.id).job.work_dir) / "stop").touch()
     _wait_until(lambda: host.state(held) is JobState.DONE)
     again.terminate()
-    again.wait(timeout=20)
+    again.wait(timeout=60)
     other.cloudqd("stop")
 
 
@@ -198,14 +198,14 @@ def test_a_foreground_agent_ends_on_sigterm_and_leaves_the_job_running(host: Hos
     _wait_until(lambda: host.state(job) is JobState.RUN)
     agent.send_signal(signal.SIGTERM)
     begin = time.monotonic()
-    assert agent.wait(timeout=20) == 0
-    assert time.monotonic() - begin < 12
+    assert agent.wait(timeout=60) == 0
+    assert time.monotonic() - begin < 40
     work_dir = Path(host.bundles.load(job.id).job.work_dir)
     (work_dir / "stop").touch()
     again = host.start("--foreground")
     _wait_until(lambda: host.state(job) is JobState.DONE)
     again.terminate()
-    again.wait(timeout=20)
+    again.wait(timeout=60)
 
 
 def test_sighup_reopens_the_log_and_a_restart_keeps_it(host: Host) -> None:
@@ -217,7 +217,7 @@ def test_sighup_reopens_the_log_and_a_restart_keeps_it(host: Host) -> None:
     agent.send_signal(signal.SIGHUP)
     _wait_until(host.log.exists)
     agent.terminate()
-    agent.wait(timeout=20)
+    agent.wait(timeout=60)
     first = host.log.read_text()
     assert "stopped" in first
     host.cloudqd()
@@ -254,8 +254,8 @@ def test_sigterm_is_obeyed_while_the_store_hangs(host: Host) -> None:
         with connection:
             agent.terminate()
             begin = time.monotonic()
-            assert agent.wait(timeout=30) == 0
-            assert time.monotonic() - begin < 15
+            assert agent.wait(timeout=60) == 0
+            assert time.monotonic() - begin < 40
 
 
 def test_an_event_wakes_an_idle_agent(host: Host, moto_endpoint: str, s3_environment: None) -> None:
@@ -271,7 +271,7 @@ def test_an_event_wakes_an_idle_agent(host: Host, moto_endpoint: str, s3_environ
         sqs.send_message(QueueUrl=url, MessageBody="{}")
         _wait_until(lambda: host.state(job) is not JobState.INIT)
         agent.send_signal(signal.SIGTERM)
-        assert agent.wait(20) == 0
+        assert agent.wait(60) == 0
 
 
 def test_an_agent_ends_at_the_term_of_its_system_with_the_outputs_saved(host: Host) -> None:

@@ -165,7 +165,7 @@ def test_a_future_of_a_job_that_fails_raises(laptop: Laptop) -> None:
         assert not future.cancel()
         put_done_job(laptop.bundles, job.id, state=JobState.TIMEOUT, started=job.submitted)
         with pytest.raises(JobFailedError, match="TIMEOUT"):
-            future.result(timeout=30)
+            future.result(timeout=120)
 
 
 def test_importing_cloudq_imports_nothing_else() -> None:

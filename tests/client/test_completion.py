@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -100,13 +100,16 @@ def test_completion_runs_no_python_and_answers_at_once(remembering: Laptop) -> N
     remembering.write("completion", remembering.answer("completion", "bash"))
     program = "source ./completion; COMP_WORDS=(cloudqcli stat 3); COMP_CWORD=2; time -p _cloudqcli"
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(remembering.home)}
-    fastest = 1.0
+    least = 1.0
     for _ in range(5):
-        begin = time.monotonic()
+        before = os.times()
         subprocess.run(["bash", "--norc", "-c", program], env=environment, capture_output=True, check=True)
-        fastest = min(fastest, time.monotonic() - begin)
+        after = os.times()
+        # Of the processor, which does not depend on what else it has to do.
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        least = min(least, used)
     assert "python" not in remembering.answer("completion", "bash")
-    assert fastest < 0.1
+    assert least < 0.1
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

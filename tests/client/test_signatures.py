@@ -86,7 +86,7 @@ def test_a_key_in_ssh_agent_signs_by_its_public_half(
             monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
             key = signers.key("alice")
             add = ["ssh-add", "-q", str(key)]
-            while subprocess.run(add, capture_output=True, timeout=30, check=False).returncode == 2:
+            while subprocess.run(add, capture_output=True, timeout=120, check=False).returncode == 2:
                 pass
             key.unlink()
             signed = signing.sign(Statement("job", "b/", {"uuid": "1"}), key.with_suffix(".pub"))
@@ -108,7 +108,7 @@ def test_what_is_no_signature_is_refused(signers: Signers, data: bytes) -> None:
 def test_a_signed_text_that_is_no_statement_is_refused(signers: Signers) -> None:
     armor = subprocess.run(
         ["ssh-keygen", "-q", "-Y", "sign", "-n", "cloudq", "-f", str(signers.key("alice"))],
-        input=b"[[[", capture_output=True, check=True, timeout=30,
+        input=b"[[[", capture_output=True, check=True, timeout=120,
     ).stdout  # fmt: skip
     with pytest.raises(RefusedError, match="cannot be understood"):
         verify(b"[[[\n" + armor, signers.allowed)
@@ -118,7 +118,7 @@ def test_a_signature_for_another_purpose_does_not_count(signers: Signers) -> Non
     data = signing.render_statement(Statement("job", "b/", {"uuid": "1"}))
     armor = subprocess.run(
         ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(signers.key("alice"))],
-        input=data, capture_output=True, check=True, timeout=30,
+        input=data, capture_output=True, check=True, timeout=120,
     ).stdout  # fmt: skip
     with pytest.raises(RefusedError, match="not that of an allowed signer"):
         verify(data + b"\n" + armor, signers.allowed)

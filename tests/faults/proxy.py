@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(self.state.upstream, timeout=30)
+        connection = http.client.HTTPConnection(self.state.upstream, timeout=120)
         try:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in ("expect", "connection")}
             connection.request(self.command, self.path, body, headers)

@@ -78,7 +78,7 @@ def execute(tmp_path: Path, placement: Placement) -> Execute:
             capture_output=True,
             check=False,
             text=True,
-            timeout=30,
+            timeout=120,
         )
         files = sorted(tmp_path.glob("exit status*"))
         recorded = f"{files[0].name[11:]}{files[0].read_text()}" if files else None

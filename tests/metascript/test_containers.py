@@ -115,7 +115,7 @@ class Host:
     def do(self, runtime: str, *words: str, shell: str = "sh", **settings: str) -> Execution:
         """Have it do one thing: `run IMAGE COMMAND...`, `find IMAGE`, `fetch IMAGE`."""
         process = self.start(runtime, *words, shell=shell, **settings)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=120)
         return Execution(process.returncode, stdout, stderr, None)
 
 
@@ -514,12 +514,19 @@ def test_without_a_container_runtime_the_images_are_as_the_script_says(
 # Once, whatever happens.
 
 
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_eight_tasks_pull_an_image_once(host: Host, runtime: str) -> None:
     slow = {"FAKE_PULL": "sleep 0.5"}
     url = "docker://host:5000/team/app:1"  # a tag: docker is asked for one in any case
     processes = [host.start(runtime, "find", url, **slow) for _ in range(8)]
-    ends = [(process.communicate(timeout=30)[0], process.returncode) for process in processes]
+    ends = [(process.communicate(timeout=120)[0], process.returncode) for process in processes]
     assert len(set(ends)) == 1
     assert ends[0][1] == 0
     assert len([call for call in image_calls(host) if call[1] in ("pull", "copy")]) == 1
@@ -563,7 +570,7 @@ def test_a_lock_without_a_sign_of_life_is_taken_over(host: Host) -> None:
         env=host.environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"{host.cache}/{KEPT}.sif\n")
@@ -575,22 +582,20 @@ def test_a_lock_with_signs_of_life_is_respected(host: Host) -> None:
     lock = host.cache / f"{KEPT}.sif.lock"
     lock.mkdir(parents=True)
     program = host.write_program("apptainer")
-    program.write_text(program.read_text().replace("-ge 60 ]", "-ge 2 ]"))
-    alive = (
-        f'for n in 1 2 3 4 5 6 7 8; do echo $n >"{lock}/holder"; sleep 0.5; done; rm -r "{lock}"; date +%s%N'
-    )
+    program.write_text(program.read_text().replace("-ge 60 ]", "-ge 3 ]"))
+    signs = f'for n in $(seq 20); do echo $n >"{lock}/holder"; sleep 0.25; done'
+    alive = f'{signs}; rm -r "{lock}"; date +%s%N'
     with subprocess.Popen(["sh", "-c", alive], stdout=subprocess.PIPE, text=True) as holder:
         command = ["sh", str(program), "find", PINNED]
         waiting = {**host.environment, "FAKE_PULL": f'date +%s%N >"{host.folder}/pulled"'}
-        subprocess.run(command, env=waiting, capture_output=True, check=True, timeout=20)
+        subprocess.run(command, env=waiting, capture_output=True, check=True, timeout=120)
         assert holder.stdout
         assert int((host.folder / "pulled").read_text()) > int(holder.stdout.read())
 
 
 def test_the_lock_of_a_killed_task_is_free_soon(host: Host) -> None:
-    killed = host.start("apptainer", "find", PINNED, FAKE_PULL=f'touch "{host.folder}/began"; exec sleep 20')
-    while not (host.folder / "began").exists():
-        assert killed.poll() is None
+    killed = host.start("apptainer", "find", PINNED, FAKE_PULL=f'touch "{host.folder}/began"; exec sleep 600')
+    wait_for((host.folder / "began").exists)
     killed.kill()
     killed.wait()
     assert host.do("apptainer", "find", PINNED).status == 0
@@ -599,18 +604,22 @@ def test_the_lock_of_a_killed_task_is_free_soon(host: Host) -> None:
 
 
 def test_a_cancelled_pull_leaves_no_lock(host: Host) -> None:
-    pulling = host.start("apptainer", "find", PINNED, FAKE_PULL=f'touch "{host.folder}/began"; exec sleep 20')
-    while not (host.folder / "began").exists():
-        assert pulling.poll() is None
+    pulling = host.start(
+        "apptainer", "find", PINNED, FAKE_PULL=f'touch "{host.folder}/began"; exec sleep 600'
+    )
+    wait_for((host.folder / "began").exists)
     os.killpg(pulling.pid, 15)
-    assert pulling.wait(timeout=10) == 143
+    assert pulling.wait(timeout=60) == 143
     assert not (host.cache / f"{KEPT}.sif.lock").exists()
 
 
 def test_tasks_that_waited_for_a_failed_pull_do_not_try_again(host: Host) -> None:
-    slow = {"FAKE_PULL": "sleep 1; exit 9"}
-    processes = [host.start("apptainer", "find", PINNED, **slow) for _ in range(4)]
-    said = [process.communicate(timeout=30)[1] for process in processes]
+    failing = {"FAKE_PULL": f'while [ ! -e "{host.folder}/all wait" ]; do sleep 0.1; done; exit 9'}
+    processes = [host.start("apptainer", "find", PINNED, **failing) for _ in range(4)]
+    begun = [process.stderr.readline() for process in processes if process.stderr]
+    assert sum("another task is pulling" in line for line in begun) == 3
+    (host.folder / "all wait").touch()
+    said = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [125] * 4
     assert len(image_calls(host)) == 1
     again = f"cloudq_container_run: apptainer: image pull failed in another task: {PINNED}\n"
@@ -702,18 +711,10 @@ def test_the_standard_input_reaches_the_command(host: Host, runtime: str) -> Non
     assert done.stdout == "a\nb\n"
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    assert condition()
-
-
 @pytest.mark.parametrize("runtime", ["docker", "podman"])
 def test_a_container_does_not_outlive_a_job_that_was_killed(host: Host, runtime: str) -> None:
     assert host.do(runtime, "find", PINNED).status == 0
-    job = host.start(runtime, "run", PINNED, "true", FAKE_RUN="exec sleep 20")
+    job = host.start(runtime, "run", PINNED, "true", FAKE_RUN="exec sleep 600")
     wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls])
     os.killpg(job.pid, 9)
     name = option_values(next(call for call in host.calls if call[:2] == [runtime, "run"]), "--name")[0]
@@ -724,11 +725,12 @@ def test_a_container_does_not_outlive_a_job_that_was_killed(host: Host, runtime:
 @pytest.mark.parametrize("runtime", ["docker", "podman"])
 def test_a_job_that_is_cancelled_waits_for_its_container_s_own_end(host: Host, runtime: str) -> None:
     assert host.do(runtime, "find", PINNED).status == 0
-    ends = "trap 'sleep 0.5; exit 3' TERM; sleep 20 & wait"
+    begun = host.folder / "begun"
+    ends = f"trap 'sleep 0.5; exit 3' TERM; sleep 600 & : >'{begun}'; wait"
     job = host.start(runtime, "run", PINNED, "true", FAKE_RUN=ends)
-    wait_for(lambda: [runtime, "run"] in [call[:2] for call in host.calls])
+    wait_for(begun.exists)
     os.killpg(job.pid, 15)
-    assert job.wait(timeout=10) == 3
+    assert job.wait(timeout=60) == 3
     assert [runtime, "kill"] not in [call[:2] for call in host.calls]
 
 

@@ -65,7 +65,7 @@ values = st.builds(Values, lines, words, words, lines, lines, lines, host=hosts,
 def printed(program: str, *arguments: str) -> list[str]:
     """Run a program of bash, and return the values that it printed, each ended by a NUL."""
     done = subprocess.run(
-        ["bash", "-s", *arguments], input=program.encode(), capture_output=True, timeout=30, check=False
+        ["bash", "-s", *arguments], input=program.encode(), capture_output=True, timeout=120, check=False
     )
     assert done.stderr == b""
     return done.stdout.decode().split("\0")[:-1]

@@ -26,7 +26,7 @@ from tests.agent.conftest import UndisputedLease, run_passes
 from tests.pbs.commands import install
 from tests.pbs.state import FOLDER_VARIABLE, State
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Site:
     bundles: Bundles = field(default_factory=lambda: Bundles(MemoryStore()))
     clock: Clock = field(default_factory=Clock)
     agents: list[Agent] = field(default_factory=list)
-    command_timeout: timedelta = timedelta(seconds=10)
+    command_timeout: timedelta = timedelta(seconds=60)
 
     @property
     def folders(self) -> Folders:

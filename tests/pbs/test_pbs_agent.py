@@ -71,9 +71,12 @@ def test_each_task_of_an_array_ends_for_itself(site: Site) -> None:
 def test_the_end_of_a_task_is_seen_while_others_run(site: Site) -> None:
     site.new_agent()
     job = site.submit("test $ARY_TASK_ID = 2 || exit 7; while [ ! -e go ]; do sleep 0.02; done", tasks="1-2")
-    site.pass_until(lambda: 1 in site.job(job).tasks and site.job(job).tasks[1].state.final)
-    tasks = site.job(job).tasks
-    assert (tasks[1].state, tasks[1].error, tasks[2].state) == (JobState.ERROR, "exit 7", JobState.RUN)
+    site.pass_until(
+        lambda: (
+            {i: task.state for i, task in site.job(job).tasks.items()} == {1: JobState.ERROR, 2: JobState.RUN}
+        )
+    )
+    assert site.job(job).tasks[1].error == "exit 7"
     (site.folders.work_dir(job.id) / "go").touch()
     assert site.ended(job).tasks[2].state is JobState.DONE
 
@@ -102,7 +105,7 @@ def test_tasks_that_others_have_left_and_pbs_cannot_number_are_refused_with_the_
 
 def test_a_job_over_its_walltime_times_out(site: Site) -> None:
     site.new_agent()
-    job = site.ended(site.submit("#$ walltime: 0:00:01\necho half > kept; exec sleep 30"))
+    job = site.ended(site.submit("#$ walltime: 0:00:01\necho half > kept; exec sleep 600"))
     assert (job.state, job.error, job.exit_code) == (JobState.TIMEOUT, "walltime 0:00:01 exceeded", None)
     assert "=>> PBS: job killed: walltime 2 exceeded limit 1" in log(site, job, "stderr")
 
@@ -120,7 +123,8 @@ def test_a_waiting_job_can_be_cancelled(site: Site) -> None:
 
 def test_a_running_job_can_be_cancelled(site: Site) -> None:
     site.new_agent()
-    job = site.submit("echo started; sleep 30")
+    job = site.submit("echo started; touch begun; sleep 600")
+    site.pass_until((site.folders.work_dir(job.id) / "begun").exists)
     site.pass_until(lambda: site.job(job).state is JobState.RUN)
     site.bundles.request_cancel(site.job(job))
     ended = site.ended(job)
@@ -131,7 +135,7 @@ def test_a_running_job_can_be_cancelled(site: Site) -> None:
 def test_a_job_that_somebody_deletes_says_who(site: Site) -> None:
     site.server.change(started=True)
     site.new_agent()
-    job = site.submit("sleep 30")
+    job = site.submit("sleep 600")
     site.pass_until(lambda: site.job(job).state is JobState.RUN)
     site.server.delete(next(site.server.jobs()))
     ended = site.ended(job)
@@ -204,12 +208,12 @@ def test_a_job_whose_submission_gave_no_answer_is_found_and_not_submitted_again(
     job = site.submit("true")
     run_passes(site.agents[-1])
     assert site.job(job).native_id == ""
-    site.command_timeout = timedelta(seconds=10)
+    site.command_timeout = timedelta(seconds=60)
     site.new_agent()
     site.pass_until(lambda: site.job(job).native_id)
     site.server.change(started=True)
     assert site.ended(job).state is JobState.DONE
-    assert [submitted.id for submitted in site.server.jobs()] == ["1.pbshost"]
+    assert [submitted.id for submitted in site.server.jobs()] == [site.job(job).native_id]
 
 
 def test_a_refused_submission_ends_the_job_with_the_words_of_qsub(site: Site) -> None:

@@ -14,11 +14,11 @@ from tests.pbs.answers import sample
 from tests.pbs.commands import split_words
 from tests.pbs.conftest import Site
 
-SCRIPT = "#!/bin/sh\nsleep 30\n"
+SCRIPT = "#!/bin/sh\nsleep 600\n"
 
 
 def command(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, cwd=Path.home(), capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(argv, cwd=Path.home(), capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def qsub(site: Site) -> Callable[..., str]:
 
 
 def wait_for(job_id: str, state: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while f'"job_state": "{state}"' not in command("qstat", "-x", "-f", "-F", "json", job_id).stdout:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -91,7 +91,7 @@ ENDED = [
     pytest.param("qstat-x-f-json-finished-exit7", "exit 7", id="exit 7"),
     pytest.param("qstat-x-f-json-killed-by-SEGV", "kill -SEGV $$", id="signal"),
     pytest.param("qstat-x-f-json-command-not-found", "no_such_command", id="not found"),
-    pytest.param("qstat-x-f-json-walltime-exceeded", "#PBS -l walltime=1\nsleep 30", id="walltime"),
+    pytest.param("qstat-x-f-json-walltime-exceeded", "#PBS -l walltime=1\nsleep 600", id="walltime"),
 ]
 
 
@@ -140,11 +140,11 @@ def check_attributes(job_id: str, name: str) -> None:
 def test_a_task_that_ended_has_a_record_of_its_own_only_in_the_history(
     site: Site, qsub: Callable[..., str]
 ) -> None:
-    script = '#!/bin/sh\n[ "$PBS_ARRAY_INDEX" = 1 ] && exit 3\nsleep 30\n'
+    script = '#!/bin/sh\n[ "$PBS_ARRAY_INDEX" = 1 ] && exit 3\nsleep 600\n'
     job_id = qsub("-J", "1-2", script=script)
     wait_for(job_id, "B")
     task = job_id.replace("[]", "[1]")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         live = json.loads(command("qstat", "-f", "-F", "json", "-t", job_id).stdout)["Jobs"][task]
         if live["job_state"] == "X":

@@ -450,16 +450,16 @@ def test_a_url_is_good_for_one_object_and_one_method(store: Store, kind: str) ->
     key, minute = "a b/it's [x]+ü", timedelta(minutes=1)
     url = store.presign("PUT", key, minute)
     headers = {"Content-Type": "binary/octet-stream"}
-    with urlopen(Request(url, b"data", headers, method="PUT"), timeout=10) as answer:
+    with urlopen(Request(url, b"data", headers, method="PUT"), timeout=60) as answer:
         assert answer.status == 200
     assert store.read(key).data == b"data"
-    with urlopen(store.presign("GET", key, minute), timeout=10) as answer:
+    with urlopen(store.presign("GET", key, minute), timeout=60) as answer:
         assert answer.read() == b"data"
     if not kind.startswith("moto"):
         # moto checks no signatures.
         for forged in (Request(url, method="GET"), Request(url.replace("%5Bx", "%5By"), b"", method="PUT")):
             with pytest.raises(HTTPError, match="403"):
-                urlopen(forged, timeout=10)
+                urlopen(forged, timeout=60)
 
 
 def test_a_bucket_in_a_folder_has_no_urls(tmp_path: Path) -> None:

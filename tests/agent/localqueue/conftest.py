@@ -23,7 +23,7 @@ from cloudq.agent.schedulers.base import NativeState, NativeStatus, Submission, 
 from cloudq.agent.schedulers.local import Local
 from cloudq.job import ArrayRange
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 class LocalCluster:

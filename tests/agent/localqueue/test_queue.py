@@ -15,13 +15,14 @@ import pytest
 
 from cloudq.agent.localqueue.liveness import is_alive
 from cloudq.agent.localqueue.record import LOST, WAITING
+from cloudq.agent.localqueue.supervisor import is_supervised
 from cloudq.agent.localqueue.task import STOPPED
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import CommandError
 from cloudq.process import run
 from tests.agent.localqueue.conftest import LocalCluster
 
-SLEEP = "#!/bin/sh\nexec sleep 60\n"
+SLEEP = "#!/bin/sh\nexec sleep 600\n"
 STUBBORN = "#!/bin/bash\ntrap '' TERM\necho ready > ready\nwhile :; do sleep 0.05; done\n"
 
 
@@ -38,7 +39,7 @@ def test_a_job_runs_in_its_directory_and_ends_with_its_exit_status(cluster: Loca
     assert (status.state, status.exit_code, status.signal, status.reason) == (NativeState.FAILED, 3, None, "")
     assert status.started is not None
     assert status.finished is not None
-    assert timedelta(0) <= status.finished - status.started < timedelta(seconds=30)
+    assert timedelta(0) <= status.finished - status.started < timedelta(seconds=120)
     assert cluster.text("stdout") == f"{cluster.work_dir}\n"
     assert cluster.text("stderr") == "oops\n"
 
@@ -150,14 +151,24 @@ def test_a_job_beyond_the_slots_waits_for_its_turn(cluster: LocalCluster) -> Non
 
 
 def test_a_job_starts_soon_after_its_submission(cluster: LocalCluster) -> None:
-    cluster.submit(SLEEP)
-    submitted = time.monotonic()
-    cluster.running("1")
-    latency = time.monotonic() - submitted
-    submitted = time.monotonic()
+    def latency() -> float:
+        """Submit a job; tell how long that and its start took. A busy machine may take longer, not always."""
+        submitted = time.monotonic()
+        native_id = cluster.submit(SLEEP)
+        cluster.running(native_id)
+        took = time.monotonic() - submitted
+        cluster.cancel(native_id)
+        cluster.ended(native_id)
+        return took
+
+    def latency_of_a_supervisor() -> float:
+        took = latency()
+        cluster.wait(lambda: not is_supervised(cluster.spool))
+        return took
+
+    assert any(latency_of_a_supervisor() < 3 for _ in range(10)), "usually 0.2 s"
     cluster.running(cluster.submit(SLEEP))
-    assert latency < 3, "a supervisor had to be started; usually 0.2 s"
-    assert time.monotonic() - submitted < 3, "submission included; usually 0.2 s"
+    assert any(latency() < 3 for _ in range(10)), "usually 0.2 s"
 
 
 def test_a_waiting_job_is_cancelled_at_once(cluster: LocalCluster) -> None:
@@ -171,7 +182,7 @@ def test_a_waiting_job_is_cancelled_at_once(cluster: LocalCluster) -> None:
 
 
 def test_a_running_job_is_cancelled_with_all_its_processes(cluster: LocalCluster) -> None:
-    native_id = cluster.submit("sleep 60 & echo $! > child; wait\n")
+    native_id = cluster.submit("sleep 600 & echo $! > child; wait\n")
     cluster.wait(lambda: cluster.text("child").endswith("\n"))
     start = cluster.running(native_id)
     cluster.cancel(native_id)
@@ -209,12 +220,12 @@ def test_a_job_over_its_walltime_is_killed(cluster: LocalCluster) -> None:
 
 
 def test_an_option_at_submission_wins_over_the_script(cluster: LocalCluster) -> None:
-    native_id = cluster.submit("#CLOUDQ --walltime=3600\nsleep 60\n", options=("--walltime=0:00:01",))
+    native_id = cluster.submit("#CLOUDQ --walltime=3600\nsleep 600\n", options=("--walltime=0:00:01",))
     assert cluster.ended(native_id).state is NativeState.TIMED_OUT
 
 
 def test_what_a_script_leaves_behind_ends_with_it(cluster: LocalCluster) -> None:
-    native_id = cluster.submit("sleep 60 & echo $! > child\n")
+    native_id = cluster.submit("sleep 600 & echo $! > child\n")
     assert cluster.ended(native_id).state is NativeState.COMPLETED
     cluster.wait(lambda: not Path(f"/proc/{cluster.text('child').strip()}/exe").exists())
 
