@@ -16,6 +16,8 @@ from cloudq.process import DEFAULT_TIMEOUT, Completed
 
 Tasks = dict[Optional[int], NativeStatus]
 
+_one_at_a_time = threading.Lock()
+
 
 @dataclass(frozen=True)
 class FakeScheduler:
@@ -108,15 +110,12 @@ class FakeCluster:
     faults: dict[str, list[Exception]] = field(default_factory=dict)
     late: dict[str, list[Exception]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-
     def run(
         self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
     ) -> Completed:
         """Run a fake command."""
         verb = argv[1]
-        with self._lock:
+        with _one_at_a_time:
             self.calls.append(tuple(argv[1:]))
             if self.faults.get(verb):
                 raise self.faults[verb].pop(0)
