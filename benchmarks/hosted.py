@@ -73,7 +73,7 @@ class HostedAgent:
         ]
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda job: self._store(job, script), jobs))
-            list(pool.map(self.bundles.notify, jobs))
+            list(pool.map(self.bundles.markers.notify, jobs))
         return [job.id for job in jobs]
 
     def _store(self, job: Job, script: bytes) -> None:

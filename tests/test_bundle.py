@@ -11,6 +11,7 @@ from typing import Optional
 import pytest
 
 from cloudq.bundle import Bundles, check_script_name, native_script_name
+from cloudq.bundle.markers import Markers
 from cloudq.errors import (
     ConflictError,
     InputError,
@@ -250,7 +251,7 @@ def test_only_the_exact_name_is_a_cancel_request(bundles: Bundles) -> None:
     assert not bundles.cancel_requested("a1")
     bundles.request_cancel(bundles.create(job()).job)
     assert bundles.cancel_requested("a1")
-    assert list(bundles.inbox("sys1")) == ["a1"]
+    assert list(bundles.markers.inbox("sys1")) == ["a1"]
 
 
 @pytest.mark.parametrize(
@@ -268,28 +269,28 @@ def test_a_job_is_announced_to_whom_it_concerns(
     bundles: Bundles, values: dict[str, str], addressee: str
 ) -> None:
     announced = job(**values)
-    assert Bundles.addressee(announced) == addressee
-    bundles.notify(announced)
-    assert list(bundles.inbox(addressee)) == ["a1"]
-    assert list(bundles.inbox(addressee.swapcase())) == ["a1"]
-    bundles.remove_notice(addressee, "a1")
+    assert Markers.addressee(announced) == addressee
+    bundles.markers.notify(announced)
+    assert list(bundles.markers.inbox(addressee)) == ["a1"]
+    assert list(bundles.markers.inbox(addressee.swapcase())) == ["a1"]
+    bundles.markers.remove_notice(addressee, "a1")
     assert keys(bundles) == []
 
 
 def test_active_markers_come_and_go(bundles: Bundles) -> None:
-    bundles.mark_active("Sys1", "a1")
-    bundles.mark_active("sys10", "b1")
-    assert bundles.active("sys1") == ["a1"]
-    bundles.unmark_active("sys1", "a1")
-    assert bundles.active("sys1") == []
+    bundles.markers.mark_active("Sys1", "a1")
+    bundles.markers.mark_active("sys10", "b1")
+    assert bundles.markers.active("sys1") == ["a1"]
+    bundles.markers.unmark_active("sys1", "a1")
+    assert bundles.markers.active("sys1") == []
 
 
 @pytest.mark.parametrize("system", ["", "a/b", "../x", "a b", "x\n"], ids=repr)
 def test_what_is_no_system_name_makes_no_key(bundles: Bundles, system: str) -> None:
     with pytest.raises(InputError, match="expected letters, digits"):
-        bundles.mark_active(system, "a1")
+        bundles.markers.mark_active(system, "a1")
     with pytest.raises(InputError, match="expected letters, digits"):
-        bundles.agent_log(system)
+        bundles.agents.log(system)
     assert keys(bundles) == []
 
 
@@ -297,12 +298,12 @@ def test_only_the_log_of_exactly_this_agent_is_deleted(bundles: Bundles, tmp_pat
     """Defect 44: all logs whose names began so were deleted."""
     (tmp_path / "log").write_text("text")
     for system in ("abci", "abci2", "abci-test"):
-        bundles.upload_agent_log(system, tmp_path / "log")
-    bundles.delete_agent_log("abci")
+        bundles.agents.upload_log(system, tmp_path / "log")
+    bundles.agents.delete_log("abci")
     assert keys(bundles) == ["agent/abci-test", "agent/abci2"]
-    assert bundles.agent_log("abci2") == b"text"
+    assert bundles.agents.log("abci2") == b"text"
     with pytest.raises(NotFoundError):
-        bundles.delete_agent_log("abci")
+        bundles.agents.delete_log("abci")
 
 
 def presence(system: str) -> Presence:
@@ -315,35 +316,35 @@ def presence(system: str) -> Presence:
 
 
 def test_presence_is_published_and_found_whatever_the_case(bundles: Bundles) -> None:
-    bundles.publish(presence("ABCI"))
-    assert bundles.presence("abci") == presence("ABCI")
-    assert bundles.presence("other") is None
+    bundles.agents.publish(presence("ABCI"))
+    assert bundles.agents.presence("abci") == presence("ABCI")
+    assert bundles.agents.presence("other") is None
 
 
 def test_unreadable_presences_are_left_out(bundles: Bundles) -> None:
-    bundles.publish(presence("a"))
-    bundles.publish(presence("b"))
+    bundles.agents.publish(presence("a"))
+    bundles.agents.publish(presence("b"))
     bundles.store.write(f"{bundles.prefix}agent/.systems/c.json", b"{}")
-    assert [found.system for found in bundles.presences()] == ["a", "b"]
+    assert [found.system for found in bundles.agents.presences()] == ["a", "b"]
     with pytest.raises(ManifestError, match=r"c\.json: not an agent's presence"):
-        bundles.presence("c")
+        bundles.agents.presence("c")
 
 
 def test_an_agent_was_seen_if_it_left_a_presence_or_a_log(bundles: Bundles, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("text")
-    bundles.publish(presence("new"))
-    bundles.upload_agent_log("old", tmp_path / "log")
-    assert [bundles.agent_seen(system) for system in ("new", "old", "none")] == [True, True, False]
+    bundles.agents.publish(presence("new"))
+    bundles.agents.upload_log("old", tmp_path / "log")
+    assert [bundles.agents.seen(system) for system in ("new", "old", "none")] == [True, True, False]
 
 
 def test_an_agent_of_1_2_is_known_by_a_log_without_a_presence(bundles: Bundles, tmp_path: Path) -> None:
-    assert not bundles.signs_of_life().presences
+    assert not bundles.agents.signs_of_life().presences
     (tmp_path / "log").write_text("text")
-    bundles.publish(presence("New"))
-    bundles.mark_active("new", "a1")
-    bundles.upload_agent_log("New", tmp_path / "log")
-    bundles.upload_agent_log("old", tmp_path / "log")
-    signs = bundles.signs_of_life()
+    bundles.agents.publish(presence("New"))
+    bundles.markers.mark_active("new", "a1")
+    bundles.agents.upload_log("New", tmp_path / "log")
+    bundles.agents.upload_log("old", tmp_path / "log")
+    signs = bundles.agents.signs_of_life()
     assert (set(signs.presences), set(signs.logs)) == ({"new"}, {"new", "old"})
 
 
@@ -360,8 +361,8 @@ def test_nothing_is_written_outside_the_prefix(tmp_path: Path) -> None:
     record = bundles.create(job())
     bundles.claim(record, "sys1", now=NOW)
     bundles.request_cancel(record.job)
-    bundles.mark_active("sys1", "a1")
-    bundles.publish(presence("sys1"))
+    bundles.markers.mark_active("sys1", "a1")
+    bundles.agents.publish(presence("sys1"))
     assert all(entry.key.startswith("team/") for entry in store.list(""))
 
 
@@ -377,7 +378,7 @@ def test_a_bucket_is_found_reachable_by_one_listing_that_has_nothing_in_it() -> 
 
     bundles = Bundles(WatchedStore(), "team/")
     bundles.create(job())
-    bundles.notify(job())
+    bundles.markers.notify(job())
     bundles.check_reachable()
     assert listed == [("team/agent/.reachable/", 0)]
 

@@ -44,7 +44,7 @@ def detach(config: AgentConfig) -> str:
 
 
 def _check_gone(config: AgentConfig) -> None:
-    presence, _ = Bundles(open_store(config.store), config.prefix).published(config.name)
+    presence, _ = Bundles(open_store(config.store), config.prefix).agents.published(config.name)
     if presence is not None:
         check_gone(presence, config, datetime.now(timezone.utc))
 

@@ -101,7 +101,7 @@ def _other_agent(config: AgentConfig, machine: Machine) -> Finding:
     folders = Folders(config.directory, config.name)
     pid, host = read_pid(folders)
     try:
-        presence = Bundles(open_store(config.store), config.prefix).presence(config.name)
+        presence = Bundles(open_store(config.store), config.prefix).agents.presence(config.name)
         if is_running(folders):
             said = f"{config.name} runs: pid {pid} on {host}"
             trouble = presence.trouble if presence is not None else ""

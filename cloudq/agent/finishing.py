@@ -127,7 +127,7 @@ def clean_up(place: Workplace, active: ActiveJob) -> None:
         place.folders.remove(job_id)
     except OSError as error:
         logger.warning("job %s: its folder could not be removed: %s", job_id, error)
-    place.bundles.unmark_active(place.config.name, job_id)
+    place.bundles.markers.unmark_active(place.config.name, job_id)
 
 
 def remember_outcome(place: Workplace, active: ActiveJob) -> None:

@@ -81,5 +81,5 @@ class Heartbeat:
         file = self._place.folders.agent_log
         size = file.stat().st_size
         if size != self._log_size:
-            self._place.bundles.upload_agent_log(self._place.config.name, file)
+            self._place.bundles.agents.upload_log(self._place.config.name, file)
             self._log_size = size

@@ -151,7 +151,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         let_go(place, candidate.job)  # The job was ours before, and was requeued.
     spool.mkdir(mode=0o700, exist_ok=True)
     try:
-        place.bundles.mark_active(system, job_id)
+        place.bundles.markers.mark_active(system, job_id)
     except StoreError:
         place.folders.remove_unused(job_id)
         raise
@@ -163,7 +163,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         record = place.bundles.claim(unclaimed, system, now=place.now())
     except (ConflictError, NotFoundError):
         logger.info("job %s: taken by another agent", job_id)
-        place.bundles.unmark_active(system, job_id)
+        place.bundles.markers.unmark_active(system, job_id)
         place.folders.remove_unused(job_id)
         return None
     remember_claim(place, record.job)

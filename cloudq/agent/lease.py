@@ -75,16 +75,16 @@ class Lease:
         if self._etag is None:
             self._etag = self._free_etag()
         try:
-            self._etag = self._bundles.publish(presence, over=self._etag)
+            self._etag = self._bundles.agents.publish(presence, over=self._etag)
         except ConflictError:
             # Another agent's; or somebody deleted it; or our own, of which the answer was lost.
             self._etag, self._renewed = None, None
-            self._etag = self._bundles.publish(presence, over=self._free_etag())
+            self._etag = self._bundles.agents.publish(presence, over=self._free_etag())
         self._renewed, self.fault, self.rival = began, "", ""
 
     def _free_etag(self) -> str:
         """Return the ETag to write over, empty if there is no presence yet. Raises AgentRunsError."""
-        other, etag = self._bundles.published(self._config.name)
+        other, etag = self._bundles.agents.published(self._config.name)
         if other is not None and other.token != self.token:
             try:
                 check_gone(other, self._config, self._now())

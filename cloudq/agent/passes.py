@@ -84,12 +84,12 @@ class Agent:
     def recover(self) -> None:
         """Find the jobs again that this system holds. Raises StoreError."""
         self.place.ledger.prune(self.place.now())
-        for job_id in self.place.bundles.active(self.place.config.name):
+        for job_id in self.place.bundles.markers.active(self.place.config.name):
             try:
                 self._recover_marked(job_id)
             except ManifestError as error:
                 logger.warning("job %s: no longer followed: %s", job_id, error)
-                self.place.bundles.unmark_active(self.place.config.name, job_id)
+                self.place.bundles.markers.unmark_active(self.place.config.name, job_id)
         self._remove_left_overs()
 
     def run_pass(self, *, takes_jobs: bool = True) -> None:
@@ -102,7 +102,7 @@ class Agent:
             StoreError: The bucket could not be listed.
         """
         for mailbox in (self.place.config.name, ANY) if takes_jobs else ():
-            for job_id, announced in self.place.bundles.inbox(mailbox).items():
+            for job_id, announced in self.place.bundles.markers.inbox(mailbox).items():
                 self._look_at(job_id, mailbox, announced)
         self._passes_since_sweep += 1
         if not self.place.now() < self._next_sweep <= self.place.now() + self.place.config.sweep_interval:
@@ -131,7 +131,7 @@ class Agent:
         else:
             # It is to be cancelled, or was requeued. The bundle says so, too: the marker may go.
             active.cancel_noticed = active.claim_doubted = True
-            self.crew.give(f"marker {job_id}", self.place.bundles.remove_notice, mailbox, job_id)
+            self.crew.give(f"marker {job_id}", self.place.bundles.markers.remove_notice, mailbox, job_id)
 
     def _receive(self, job_id: str, mailbox: str, announced: datetime) -> None:
         active = self._reception.receive(job_id, mailbox, announced)
@@ -173,7 +173,7 @@ class Agent:
     def _sweep_left_overs(self) -> None:
         """Look for what writes without an answer may have left: markers of jobs not held, live segments."""
         doubtful, self._doubtful = self._doubtful, set()
-        for job_id in {*doubtful, *self.place.bundles.active(self.place.config.name)}:
+        for job_id in {*doubtful, *self.place.bundles.markers.active(self.place.config.name)}:
             if self.roster.get(job_id) is None:
                 self.crew.give(_key(job_id), self._recover_marked, job_id)
 
@@ -188,7 +188,7 @@ class Agent:
             if is_taken_away(self.place, gone):
                 self._add_taken_away(gone)
             else:
-                self.place.bundles.unmark_active(self.place.config.name, job_id)
+                self.place.bundles.markers.unmark_active(self.place.config.name, job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
@@ -199,10 +199,10 @@ class Agent:
         job = record.job
         if cancel_requested(self.place, job):
             intake.delete_unclaimed(self.place, record)
-            self.place.bundles.remove_notice(self.place.bundles.addressee(job), job.id)
+            self.place.bundles.markers.remove_notice(self.place.bundles.markers.addressee(job), job.id)
         elif not self._reception.knows(job.id) and job.id not in self._announced:
             self._announced.add(job.id)
-            self.place.bundles.notify(job)
+            self.place.bundles.markers.notify(job)
 
     # What is ours
 
@@ -218,10 +218,10 @@ class Agent:
             self._add_taken_away(job)
         elif not self._is_ours(record):
             # The claim was not made, or was lost. If the job is free, it is announced once more.
-            self.place.bundles.unmark_active(self.place.config.name, job.id)
+            self.place.bundles.markers.unmark_active(self.place.config.name, job.id)
             self.place.folders.remove_unused(job.id)
             if not job.run_system and not job.state.final:
-                self.place.bundles.notify(job)
+                self.place.bundles.markers.notify(job)
         elif not trust.is_known(self.place, job) or job.work_dir not in (
             "",
             str(self.place.folders.work_dir(job.id)),
@@ -377,7 +377,7 @@ class Agent:
         """End our copy of a job that is another's now, and announce the job again if nobody has it."""
         let_go(self.place, active.job, native_id=active.job.native_id)
         bundles, job = self.place.bundles, active.job
-        bundles.unmark_active(self.place.config.name, job.id)
+        bundles.markers.unmark_active(self.place.config.name, job.id)
         self.roster.remove(job.id)
         try:
             job = bundles.load(job.id).job
@@ -385,7 +385,7 @@ class Agent:
             bundles.discard_products(job)
             return
         if not job.run_system and not job.state.final:
-            bundles.notify(job)
+            bundles.markers.notify(job)
 
 
 def _is_followed(active: ActiveJob) -> bool:

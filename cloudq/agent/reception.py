@@ -88,11 +88,11 @@ class Reception:
                 check_room(record.job)
         except (NoSuchJobError, ManifestError) as error:
             logger.warning("job %s: left alone: %s", job_id, error)
-            bundles.remove_notice(mailbox, job_id)
+            bundles.markers.remove_notice(mailbox, job_id)
             return None
         job = record.job
         if job.state.final or job.run_system:
-            bundles.remove_notice(mailbox, job_id)
+            bundles.markers.remove_notice(mailbox, job_id)
             ours = job.run_system.lower() == self._place.config.name.lower() and not job.state.final
             return ActiveJob(record, recovered=True, cancel_noticed=True) if ours else None
         return self._receive_unclaimed(record, mailbox, announced)
@@ -155,7 +155,7 @@ class Reception:
     def _other_refusals(self, job_id: str) -> dict[str, str]:
         """Return why the other systems that are alive refuse a job; nothing for those that do not."""
         own, now = self._place.config.name.lower(), self._place.now()
-        alive = [p for p in self._place.bundles.presences() if p.alive(now) and p.takes_any]
+        alive = [p for p in self._place.bundles.agents.presences() if p.alive(now) and p.takes_any]
         return {p.system: p.refusals.get(job_id, "") for p in alive if p.system.lower() != own}
 
     def _reserve(self, candidate: Candidate) -> bool:
@@ -177,4 +177,4 @@ class Reception:
     def _dismiss(self, job_id: str, mailbox: str) -> None:
         self._waiting.pop(job_id, None)
         self.refusals.pop(job_id, None)
-        self._place.bundles.remove_notice(mailbox, job_id)
+        self._place.bundles.markers.remove_notice(mailbox, job_id)

@@ -108,13 +108,13 @@ def look(
     """See what waits in the bucket, from the markers of jobs that nobody has taken, and what there is."""
     from cloudq.builder.scaling import Situation
 
-    announced = {**bundles.inbox(ANY), **bundles.inbox(order.plan.name)}
+    announced = {**bundles.markers.inbox(ANY), **bundles.markers.inbox(order.plan.name)}
     situation = Situation(
         waiting=tuple(now - since for since in announced.values()), threshold=rules, lease=order.plan.lease
     )
     if cluster is None:
         return situation
-    presence = bundles.presence(cluster.name)
+    presence = bundles.agents.presence(cluster.name)
     # A presence from before this cluster is of an earlier one of the same name.
     ours = presence if presence is not None and presence.heartbeat >= cluster.created else None
     return replace(
@@ -138,7 +138,7 @@ def explained(situation: Situation, bundles: Bundles, now: datetime) -> str:
     ]
     lines += [
         f"system {each.system}: {'alive' if each.alive(now) else 'gone'}, {sum(each.counts.values())} jobs"
-        for each in bundles.presences()
+        for each in bundles.agents.presences()
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -23,12 +23,12 @@ def drain(workshop: Workshop, cluster: Cluster, bundles: Bundles) -> None:
     """
     bucket = SetupBucket(workshop.aws, cluster.setup_bucket)
     try:
-        presence = bundles.presence(cluster.name)
+        presence = bundles.agents.presence(cluster.name)
         if not is_working(presence, workshop.now()):
             return
         bucket.write_lease(cluster.lease_until or workshop.now(), drain=True)
         workshop.progress.step("waiting for the outputs of running jobs")
-        while is_working(bundles.presence(cluster.name), workshop.now()):
+        while is_working(bundles.agents.presence(cluster.name), workshop.now()):
             workshop.pause(max(workshop.interval, timedelta(seconds=1)))
     except StoreError as error:
         raise ClusterError(

@@ -12,8 +12,9 @@ import click
 
 from cloudq.builder.invocation import account_options
 from cloudq.builder.rights import builder_policy
+from cloudq.bundle.agents import SYSTEMS
 from cloudq.bundle.blobs import BLOBS
-from cloudq.bundle.bundles import ACTIVE, SYSTEMS
+from cloudq.bundle.markers import ACTIVE
 from cloudq.bundle.names import DATA
 from cloudq.errors import InputError
 from cloudq.store.sqs import region_of

@@ -1,6 +1,7 @@
 """Bundles: the objects of each job and the markers beside them; the one place that builds object keys."""
 
-from cloudq.bundle.bundles import Bundles, Record, SignsOfLife, probe_folder
+from cloudq.bundle.agents import SignsOfLife
+from cloudq.bundle.bundles import Bundles, Record, probe_folder
 from cloudq.bundle.names import (
     CANCEL,
     CANCEL_SIGNATURE,

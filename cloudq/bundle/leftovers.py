@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Optional
 
-from cloudq.bundle.bundles import ACTIVE, INBOX, SYSTEMS, Bundles
+from cloudq.bundle.agents import SYSTEMS
+from cloudq.bundle.bundles import Bundles
+from cloudq.bundle.markers import ACTIVE, INBOX
 from cloudq.bundle.names import is_product
 from cloudq.errors import ManifestError, NoSuchJobError
 from cloudq.job import Job
@@ -106,7 +108,7 @@ def _broken_off(bucket: _Bucket) -> Iterator[Leftover]:
 
 def _notices(bucket: _Bucket) -> Iterator[Leftover]:
     """Yield the requests to look at, or to cancel, jobs that are gone or have ended."""
-    for system, job_id, entry in bucket.bundles.markers(INBOX):
+    for system, job_id, entry in bucket.bundles.markers.of_kind(INBOX):
         job = bucket.jobs.get(job_id)
         if bucket.old(entry, MARKER_AGE) and (bucket.gone(job_id) or (job and job.state.final)):
             state = f"that is {job.state}" if job else "that is gone"
@@ -116,13 +118,13 @@ def _notices(bucket: _Bucket) -> Iterator[Leftover]:
 def _claims(bucket: _Bucket) -> Iterator[Leftover]:
     """Yield markers of claims that are void, of agents that were not heard of for as long."""
     silent: dict[str, bool] = {}
-    for system, job_id, entry in bucket.bundles.markers(ACTIVE):
+    for system, job_id, entry in bucket.bundles.markers.of_kind(ACTIVE):
         job = bucket.jobs.get(job_id)
         held = job is not None and not job.state.final and job.run_system.lower() == system
         if held or job_id in bucket.unreadable or not bucket.old(entry, MARKER_AGE):
             continue
         if system not in silent:
-            heard = bucket.bundles.last_sign_of_life(system)
+            heard = bucket.bundles.agents.last_sign_of_life(system)
             silent[system] = heard is None or bucket.now - heard >= MARKER_AGE
         if silent[system]:
             state = f"that is {job.state}" if job else "that is gone"

@@ -7,6 +7,8 @@ import re
 from typing import Optional
 
 from cloudq.errors import InputError
+from cloudq.job import is_job_id
+from cloudq.system import ANY
 
 MANIFEST = "manifest.json"
 CANCEL = "cancel"
@@ -71,3 +73,10 @@ def parse_segment_name(name: str) -> Optional[tuple[str, int]]:
     """Return log and offset of a live segment, None if the object is none."""
     match = _SEGMENT.match(name)
     return (match["log"], int(match["offset"])) if match else None
+
+
+def key_name(system: str) -> str:
+    """Systems are compared without case, as `run_system` is written in lower case; `ANY` stays as it is."""
+    if not is_job_id(system):
+        raise InputError(f"system name {system!r}: expected letters, digits, '.', '_' and '-'")
+    return ANY if system.upper() == ANY else system.lower()

@@ -123,7 +123,7 @@ class Site:
             job = replace(job, run_on="here")
         self.bundles.write(job.id, job.name, script)
         job = self.bundles.create(job).job
-        self.bundles.notify(job)
+        self.bundles.markers.notify(job)
         return job
 
     def job(self, job_id: str) -> Job:

@@ -143,7 +143,7 @@ def test_the_queue_of_events_is_asked(file: Path, moto_endpoint: str, s3_environ
 def test_an_agent_of_the_same_name_elsewhere_is_warned_of(file: Path) -> None:
     now = datetime.now(timezone.utc)
     other = Presence("here", "0", "slurm", "login2", 42, now, timedelta(minutes=1), directory="/there")
-    Bundles(open_store(load_agent_config(file).store)).publish(other)
+    Bundles(open_store(load_agent_config(file).store)).agents.publish(other)
     finding = found(file)["agent"]
     assert (finding.level, finding.seen) == (
         Level.WARN, "here runs elsewhere: pid 42 on login2, /there",
@@ -154,7 +154,7 @@ def test_an_agent_that_spares_its_scheduler_is_warned_of(file: Path) -> None:
     config, now = load_agent_config(file), datetime.now(timezone.utc)
     slow = "the scheduler is asked about jobs only every 90 s, because its last answer took 10 s"
     own = Presence("here", "0", "slurm", "login1", 42, now, timedelta(minutes=1), trouble=slow)
-    Bundles(open_store(config.store)).publish(own)
+    Bundles(open_store(config.store)).agents.publish(own)
     with sole_agent(config):
         finding = found(file)["agent"]
     assert finding.level is Level.WARN
@@ -226,7 +226,7 @@ def test_an_agent_takes_no_any_jobs_where_the_server_ignores_conditions(
     bundles = Bundles(open_store(address))
     for name, run_on in (("named", "here"), ("free", "ANY")):
         bundles.write(name, "job.sh", b"#!/bin/sh\ntrue\n")
-        bundles.notify(bundles.create(Job(name, "job.sh", JobKind.META, run_on=run_on)).job)
+        bundles.markers.notify(bundles.create(Job(name, "job.sh", JobKind.META, run_on=run_on)).job)
     with careless_proxy(moto_endpoint) as url:
         config = replace(load_agent_config(file), store=replace(address, endpoint_url=url), scheduler="local")
         with sole_agent(config):
@@ -235,7 +235,7 @@ def test_an_agent_takes_no_any_jobs_where_the_server_ignores_conditions(
             run_passes(agent)
             agent.crew.stop()
     assert "does not do conditional writes: only jobs for here are taken" in caplog.text
-    presence = bundles.presence("here")
+    presence = bundles.agents.presence("here")
     assert presence is not None
     assert not presence.takes_any
     assert bundles.load("named").job.run_system == "here"

@@ -173,7 +173,7 @@ def test_an_agent_that_stops_lets_go_of_nothing_more(site: Site, tmp_path: Path)
 
 def test_presence_says_that_shared_inputs_are_known(site: Site) -> None:
     Heartbeat(site.new_agent()).beat()
-    presence = site.bundles.presence("here")
+    presence = site.bundles.agents.presence("here")
     assert presence is not None
     assert presence.input_blobs
     older = site.store.read("agent/.systems/here.json").data.replace(b'"input_blobs": true', b'"x": 1')

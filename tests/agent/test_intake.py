@@ -19,7 +19,7 @@ ANY_META = b"#!/bin/bash\necho hello\n"
 
 
 def _without_marker(site: Site, job: Job) -> None:
-    site.bundles.remove_notice(site.bundles.addressee(job), job.id)
+    site.bundles.markers.remove_notice(site.bundles.markers.addressee(job), job.id)
 
 
 def _as_of_a_1_2_client(site: Site, job: Job) -> None:

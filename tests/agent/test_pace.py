@@ -111,7 +111,7 @@ def test_a_slow_scheduler_is_asked_less_often_while_logs_go_on(
     assert site.bundles.entries(job.id, "live/stdout")
     heartbeat = Heartbeat(agent)
     heartbeat.beat()
-    presence = site.bundles.presence("here")
+    presence = site.bundles.agents.presence("here")
     assert presence is not None
     assert presence.trouble == (
         "the scheduler is asked about jobs only every 36 s, because its last answer took 4 s"

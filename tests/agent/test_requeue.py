@@ -183,7 +183,7 @@ def test_a_living_agent_loses_its_job_by_force_and_ends_its_copy(
 ) -> None:
     job, agent = site.submit(), site.new_agent()
     run_passes(agent)
-    site.bundles.publish(presence())
+    site.bundles.agents.publish(presence())
     requeue(site.bundles, job.id, Requeue(to="there", force=True))
     assert "its copy may run beside the new one until it notices" in caplog.text
     run_passes(agent)
@@ -193,7 +193,7 @@ def test_a_living_agent_loses_its_job_by_force_and_ends_its_copy(
 def test_an_agent_that_was_stopped_is_not_alive(site: Site) -> None:
     job = site.submit()
     run_passes(site.new_agent())
-    site.bundles.publish(presence(stopped=True))
+    site.bundles.agents.publish(presence(stopped=True))
     assert requeue(site.bundles, job.id, Requeue()).run_system == ""
 
 

@@ -76,7 +76,7 @@ class Host:
         job = Job(new_job_id(), "job.sh", JobKind.LOCAL, submit_to="demo")
         self.bundles.write(job.id, job.name, script)
         job = self.bundles.create(job).job
-        self.bundles.notify(job)
+        self.bundles.markers.notify(job)
         return job
 
     def state(self, job: Job) -> JobState:
@@ -115,7 +115,7 @@ def test_one_pass_takes_a_job_and_the_next_ends_it(host: Host) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "Agent succeeded.\n", "")
     assert host.state(job) is not JobState.INIT
     _wait_until(lambda: host.cloudqd().returncode == 0 and host.state(job) is JobState.DONE)
-    assert host.bundles.presence("demo") is not None
+    assert host.bundles.agents.presence("demo") is not None
 
 
 @pytest.mark.usefixtures("s3_environment")
@@ -135,7 +135,7 @@ def test_a_daemon_speaks_to_an_s3_server(host: Host, moto_endpoint: str) -> None
     make_client(StoreAddress(moto_endpoint, bucket)).create_bucket(Bucket=bucket)
     assert host.cloudqd("--daemon").returncode == 0
     bundles = Bundles(open_store(StoreAddress(moto_endpoint, bucket)))
-    _wait_until(lambda: bundles.presence("demo") is not None)
+    _wait_until(lambda: bundles.agents.presence("demo") is not None)
 
 
 def test_a_daemon_detaches_runs_a_job_and_is_stopped(host: Host) -> None:
@@ -149,7 +149,7 @@ def test_a_daemon_detaches_runs_a_job_and_is_stopped(host: Host) -> None:
     stopped = host.cloudqd("stop")
     assert stopped.stdout == f"Agent demo (pid {pid}) has stopped.\n"
     assert host.cloudqd("status").returncode == 1
-    presence = host.bundles.presence("demo")
+    presence = host.bundles.agents.presence("demo")
     assert presence is not None
     assert presence.stopped
 
@@ -266,7 +266,7 @@ def test_an_event_wakes_an_idle_agent(host: Host, moto_endpoint: str, s3_environ
     text = file.read_text().replace("daemon_interval = 1", "daemon_interval = 600")
     file.write_text(text.replace("# idle_interval = 15", f"idle_interval = 600\nevents_queue_url = {url}"))
     with host.start("--foreground") as agent:
-        _wait_until(lambda: bool(host.bundles.presences()))
+        _wait_until(lambda: bool(host.bundles.agents.presences()))
         job = host.submit(b"#!/bin/sh\n")
         sqs.send_message(QueueUrl=url, MessageBody="{}")
         _wait_until(lambda: host.state(job) is not JobState.INIT)
@@ -303,7 +303,7 @@ def test_an_agent_without_jobs_ends_when_it_is_asked_to_drain(host: Host) -> Non
     template.parent.mkdir(parents=True)
     template.write_text("module load site\n")
     assert host.cloudqd("--foreground").returncode == 0
-    published = host.bundles.presence("demo")
+    published = host.bundles.agents.presence("demo")
     assert published is not None
     assert published.stopped
     assert published.templates == ("parts/modules.sh",)

@@ -49,7 +49,7 @@ class SignedSite:
     def submit(self, signer: str = "alice", script: bytes = META, **values: object) -> Job:
         """Put a signed job into the bucket and announce it."""
         job = self.signed(signer, script, **values)
-        self.site.bundles.notify(job)
+        self.site.bundles.markers.notify(job)
         return job
 
     def cancel(self, job: Job, signer: str = "alice", signed_id: str = "") -> None:
@@ -176,7 +176,7 @@ def test_a_job_is_refused_under_another_id(signed: SignedSite) -> None:
     for name in ("job.sh", JOB_SIGNATURE):
         signed.site.bundles.write(copy.id, name, signed.site.bundles.read(job.id, name))
     signed.site.bundles.discard(job.id, [MANIFEST])
-    signed.site.bundles.notify(signed.site.bundles.create(copy).job)
+    signed.site.bundles.markers.notify(signed.site.bundles.create(copy).job)
     assert f"the signature is for job '{job.id}'" in signed.refusal(copy)
 
 
@@ -184,7 +184,7 @@ def test_a_job_for_another_system_is_refused_however_it_is_claimed(signed: Signe
     job = signed.signed(run_on="there")
     long_ago = signed.site.clock() - timedelta(hours=1)
     rewrite(run_system="here", claim_token="c", received=long_ago)(signed, job)
-    signed.site.bundles.mark_active("here", job.id)
+    signed.site.bundles.markers.mark_active("here", job.id)
     assert signed.refusal(job) == "refused: it is for system there, this is here"
 
 
@@ -226,7 +226,7 @@ def test_a_job_that_was_run_is_never_run_again(signed: SignedSite) -> None:
     assert signed.site.job(job.id).state is JobState.DONE
     signed.site.cluster.jobs.clear()
     rewrite()(signed, job)
-    signed.site.bundles.notify(job)
+    signed.site.bundles.markers.notify(job)
     assert signed.refusal(job) == "refused: this signed job has been run here before"
 
 
@@ -283,7 +283,7 @@ def test_a_removed_manifest_cancels_nothing(signed: SignedSite) -> None:
 def test_a_job_that_this_agent_never_signed_for_is_left_alone(signed: SignedSite) -> None:
     job = signed.signed()
     rewrite(run_system="here", native_id="77", state=JobState.RUN, claim_token="c")(signed, job)
-    signed.site.bundles.mark_active("here", job.id)
+    signed.site.bundles.markers.mark_active("here", job.id)
     signed.site.bundles.request_cancel(job)
     run_passes(signed.site.new_agent(), 2)
     assert signed.site.cluster.count("cancel") == 0
@@ -335,12 +335,12 @@ def test_a_job_that_was_cancelled_before_it_ran_cannot_be_put_back(signed: Signe
     job = signed.signed()
     signed.cancel(job)
     agent = signed.site.new_agent()
-    signed.site.bundles.notify(job)
+    signed.site.bundles.markers.notify(job)
     run_passes(agent, 2)
     assert signed.site.job(job.id).state is JobState.DELETED
     signed.site.bundles.discard(job.id, [CANCEL, CANCEL_SIGNATURE])
     rewrite()(signed, job)
-    signed.site.bundles.notify(job)
+    signed.site.bundles.markers.notify(job)
     assert "has been run here before" in signed.refusal(job)
 
 

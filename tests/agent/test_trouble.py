@@ -63,7 +63,7 @@ def test_clients_read_that_the_scheduler_does_not_answer(site: Site) -> None:
     site.cluster.faults["poll"] = [time_out()]
     run_passes(agent)
     heartbeat.beat()
-    presence = site.bundles.presence("here")
+    presence = site.bundles.agents.presence("here")
     assert presence is not None
     assert presence.trouble.startswith(
         "the scheduler has not answered since 2026-01-31 08:00 UTC (fake failed"
@@ -71,6 +71,6 @@ def test_clients_read_that_the_scheduler_does_not_answer(site: Site) -> None:
     assert presence.trouble.endswith("1 job keeps running, its state is as of 2026-01-31 08:00 UTC")
     run_passes(agent)
     heartbeat.beat()
-    presence = site.bundles.presence("here")
+    presence = site.bundles.agents.presence("here")
     assert presence is not None
     assert presence.trouble == ""

@@ -151,7 +151,7 @@ def test_a_cluster_comes_and_goes_by_demand(desk: Desk) -> None:
     words = ("autoscale", "auto", "--cs-bucket", "jobs", "--zone", f"{REGION}a", "--threshold", AT_ONCE)
     bundles = job_bucket()
     assert desk.run(*words).stdout == "auto: nothing: 0 jobs waiting: no rule of the threshold is met\n"
-    bundles.notify(Job("a1", "job.sh", JobKind.META, run_on="ANY"))
+    bundles.markers.notify(Job("a1", "job.sh", JobKind.META, run_on="ANY"))
     planned = desk.run(*words, "--dry-run", "--explain").stdout.splitlines()
     assert planned[0].startswith("jobs waiting: 1, the oldest for ")
     assert planned[1:] == [

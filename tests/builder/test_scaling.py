@@ -86,8 +86,8 @@ def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
 def test_jobs_for_any_system_and_for_the_cluster_are_waiting(account: Account) -> None:
     bundles, order = Bundles(MemoryStore()), make_order()
     for job_id, system in (("a1", "ANY"), ("b2", "lab"), ("c3", "other")):
-        bundles.notify(Job(job_id, "job.sh", JobKind.META, run_on=system))
-    since = max(bundles.inbox("ANY").values())
+        bundles.markers.notify(Job(job_id, "job.sh", JobKind.META, run_on=system))
+    since = max(bundles.markers.inbox("ANY").values())
     situation = look(bundles, order, None, rules=(Rule(1, 0),), now=since + timedelta(minutes=7))
     assert len(situation.waiting) == 2
     assert situation.status == ""

@@ -43,8 +43,8 @@ class QuickAgent:
 
     def _run(self) -> None:
         while not self._stop.wait(0.01):
-            for job_id in self._bundles.inbox("sys1"):
-                self._bundles.remove_notice("sys1", job_id)
+            for job_id in self._bundles.markers.inbox("sys1"):
+                self._bundles.markers.remove_notice("sys1", job_id)
                 self._bundles.write(job_id, "stdout", b"hello\n")
                 put_output(self._bundles, job_id, result__csv=b"1,2\n", big=b"x")
                 put_done_job(self._bundles, job_id, exit_code=0)

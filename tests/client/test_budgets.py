@@ -150,7 +150,7 @@ def store() -> MemoryStore:
 def publish(store: MemoryStore) -> None:
     """Have an agent give a sign of life."""
     now = datetime.now(timezone.utc)
-    Bundles(store).publish(Presence("sys1", "2", "slurm", "host", 1, now, timedelta(minutes=1)))
+    Bundles(store).agents.publish(Presence("sys1", "2", "slurm", "host", 1, now, timedelta(minutes=1)))
 
 
 def cost_of(

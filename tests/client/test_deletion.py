@@ -23,7 +23,7 @@ def test_a_job_that_has_ended_is_deleted_with_all_its_objects(bundles: Bundles, 
     job = put_done_job(bundles, state=state, run_on="sys1", run_system="sys2")
     for name in ("job.sh", "output.zip", "live/stdout/0", "cancel"):
         bundles.write("a1", name, b"")
-    bundles.notify(job)
+    bundles.markers.notify(job)
     bundles.store.write("agent/.inbox/sys1/a1", b"")
     bundles.write("a12", "job.sh", b"")
     delete_job(bundles, "a1")
@@ -92,7 +92,7 @@ def test_what_an_agent_published_goes_with_its_log_when_it_is_gone(
     bundles: Bundles, age: timedelta, stopped: bool, left: list[str]
 ) -> None:
     minute = timedelta(minutes=1)
-    bundles.publish(Presence("sys1", "0", "local", "host", 1, NOW - age, minute, stopped=stopped))
+    bundles.agents.publish(Presence("sys1", "0", "local", "host", 1, NOW - age, minute, stopped=stopped))
     bundles.store.write("agent/sys1", b"log")
     delete_agent_log(bundles, "sys1", now=NOW)
     assert keys(bundles) == left

@@ -13,7 +13,7 @@ from tests.client.conftest import Laptop
 
 def publish(laptop: Laptop, system: str, **values: object) -> None:
     presence = Presence(system, "2.0", "slurm", "login1", 1, datetime.now(timezone.utc), timedelta(minutes=1))
-    laptop.bundles.publish(replace(presence, **values))  # type: ignore[arg-type]
+    laptop.bundles.agents.publish(replace(presence, **values))  # type: ignore[arg-type]
 
 
 def levels(laptop: Laptop, *, status: int = 0) -> dict[str, str]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cloudq.bundle import Bundles
+from cloudq.bundle.agents import Agents
 from cloudq.bundle.leftovers import find_leftovers
 from cloudq.client.commands.repair import find_removals
 from cloudq.job import JobState
@@ -40,15 +41,15 @@ def repaired(bundles: Bundles, now: datetime) -> list[str]:
 
 def publish(bundles: Bundles, system: str = "sys1") -> None:
     now = datetime.now(timezone.utc)
-    bundles.publish(Presence(system, "0", "local", "host", 1, now, timedelta(minutes=1)))
+    bundles.agents.publish(Presence(system, "0", "local", "host", 1, now, timedelta(minutes=1)))
 
 
 def test_a_bucket_in_good_order_has_no_leftovers(bundles: Bundles) -> None:
     put_done_job(bundles, ID)
     bundles.write(ID, "stdout", b"")
     job = put_job(bundles, OTHER, run_system="sys1", claim_token="c", state=JobState.RUN)
-    bundles.notify(job)
-    bundles.mark_active("sys1", OTHER)
+    bundles.markers.notify(job)
+    bundles.markers.mark_active("sys1", OTHER)
     publish(bundles)
     bundles.store.write("agent/sys1", b"log")
     assert said(bundles, after(days=400)) == []
@@ -82,7 +83,7 @@ def test_what_is_not_ours_or_cannot_be_read_stays(bundles: Bundles) -> None:
 
 
 def test_requests_about_jobs_that_are_gone_or_have_ended_go(bundles: Bundles) -> None:
-    bundles.notify(put_done_job(bundles, ID))
+    bundles.markers.notify(put_done_job(bundles, ID))
     bundles.store.write(f"agent/.inbox/ANY/{OTHER}", b"")
     assert said(bundles, after(hours=23)) == []
     assert said(bundles, after(hours=25)) == [
@@ -96,7 +97,7 @@ def test_markers_of_claims_that_are_void_go_when_their_agent_is_silent(bundles: 
     put_done_job(bundles, ID)
     put_job(bundles, OTHER, run_system="sys2", state=JobState.RUN)
     for job_id in (ID, OTHER, "gone1"):
-        bundles.mark_active("sys1", job_id)
+        bundles.markers.mark_active("sys1", job_id)
     assert said(bundles, after(hours=23)) == []
     assert len(said(bundles, after(hours=25))) == 3
     keys = repaired(bundles, after(hours=25))
@@ -104,19 +105,27 @@ def test_markers_of_claims_that_are_void_go_when_their_agent_is_silent(bundles: 
 
 
 def test_no_marker_of_an_agent_that_lives_is_touched(bundles: Bundles) -> None:
-    bundles.mark_active("sys1", "gone1")
+    bundles.markers.mark_active("sys1", "gone1")
     assert said(bundles, after(hours=25)) != []
     assert said(Lively(bundles), after(hours=25)) == []
 
 
+class LivelyAgents(Agents):
+    """Agents of which each was heard an hour ago."""
+
+    def last_sign_of_life(self, system: str) -> datetime:  # noqa: ARG002
+        return after(hours=24)
+
+
 class Lively(Bundles):
-    """The same bucket, in which each agent was heard of an hour ago."""
+    """The same bucket with such agents."""
 
     def __init__(self, bundles: Bundles) -> None:
         super().__init__(bundles.store)
 
-    def last_sign_of_life(self, system: str) -> datetime:
-        return after(hours=24)
+    @property
+    def agents(self) -> LivelyAgents:
+        return LivelyAgents(self.store, self.prefix, self.conditional)
 
 
 def test_trials_of_the_store_go_after_an_hour(bundles: Bundles) -> None:

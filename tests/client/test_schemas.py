@@ -44,7 +44,7 @@ def full(laptop: Laptop) -> Laptop:
     put_job(laptop.bundles, "c1", state=JobState.RUN, progress=40, reason="x", revision=3)
     put_job(laptop.bundles, "d1", hold_ids=("a1",), conditions={"a1": Condition.OK})
     laptop.bundles.write("a1", "stdout.1", b"one\n")
-    laptop.bundles.publish(presence(counts={"RUN": 1}, projects={"p": "x"}))
+    laptop.bundles.agents.publish(presence(counts={"RUN": 1}, projects={"p": "x"}))
     return laptop
 
 

@@ -144,7 +144,7 @@ def test_a_job_is_submitted_once_more_with_all_it_had(laptop: Laptop) -> None:
     script = laptop.bundles.read(new, "job.sh").decode()
     assert "#$ walltime: 1:00:00\n" in script
     assert "export A=1\n" in script
-    assert new in laptop.bundles.inbox("sys1")
+    assert new in laptop.bundles.markers.inbox("sys1")
 
 
 def test_only_tasks_that_failed_are_submitted_once_more(laptop: Laptop) -> None:

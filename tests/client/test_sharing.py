@@ -45,7 +45,7 @@ def presence(system: str = "sys1", *, input_blobs: bool = True) -> Presence:
 def bundles() -> Bundles:
     """A bucket with an agent that knows shared inputs."""
     bundles = Bundles(MemoryStore())
-    bundles.publish(presence())
+    bundles.agents.publish(presence())
     return bundles
 
 
@@ -147,7 +147,7 @@ def test_agents_that_do_not_know_blobs_get_inputs_in_the_bundle(
     (laptop.home / "large").write_bytes(LARGE)
     bundles = Bundles(MemoryStore())
     for one in known:
-        bundles.publish(one)
+        bundles.agents.publish(one)
     job = give(laptop, bundles, "large", script=script)
     assert "input.zip" in bundles.entries(job.id)
     assert job.new_agents_only
@@ -167,7 +167,7 @@ def test_an_agent_of_which_nothing_can_be_understood_gets_inputs_in_the_bundle(
 def test_jobs_for_any_share_if_all_agents_know_that(laptop: Laptop, bundles: Bundles) -> None:
     laptop.write("any.sh", "#!/bin/sh\necho\n")
     (laptop.home / "large").write_bytes(LARGE)
-    bundles.publish(presence("sys2"))
+    bundles.agents.publish(presence("sys2"))
     assert give(laptop, bundles, "large", script="any.sh").input_blobs
 
 
@@ -183,7 +183,7 @@ def test_inputs_for_an_agent_of_1_2_are_refused(laptop: Laptop, size: int) -> No
         "--input: the agent of sys1 is of CloudQ 1.2, which would run the job without its inputs"
     )
     assert list(bundles.ids()) == []
-    bundles.publish(presence())
+    bundles.agents.publish(presence())
     assert give(laptop, bundles, "data").input_size > len((laptop.home / "job.sh").read_bytes())
 
 

@@ -106,7 +106,7 @@ def test_a_job_without_run_on_is_for_any_system(laptop: Laptop, bundles: Bundles
     laptop.write("any.sh", "#!/bin/sh\necho\n")
     job = give(laptop, bundles, "any.sh")
     assert job.run_on == "ANY"
-    assert list(bundles.inbox("ANY")) == [job.id]
+    assert list(bundles.markers.inbox("ANY")) == [job.id]
 
 
 def test_a_local_job_is_stored_as_it_is(laptop: Laptop, bundles: Bundles, store: RecordingStore) -> None:
@@ -115,7 +115,7 @@ def test_a_local_job_is_stored_as_it_is(laptop: Laptop, bundles: Bundles, store:
     assert (job.kind, job.submit_to, job.submit_options) == (JobKind.LOCAL, "Sys1", "-p 'two words'")
     assert bundles.read(job.id, "binary") == b"\xff\x00 no text"
     assert set(bundles.entries(job.id)) == {"binary", "manifest.json"}
-    assert list(bundles.inbox("sys1")) == [job.id]
+    assert list(bundles.markers.inbox("sys1")) == [job.id]
 
 
 def test_a_1_2_agent_finds_all_members_it_needs(laptop: Laptop, bundles: Bundles) -> None:
@@ -141,7 +141,7 @@ def test_a_job_without_what_agents_of_1_2_want_is_one_that_they_leave_alone(
 ) -> None:
     """The first they look at is `run_system`: they go on only if it is empty or their own name."""
     laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: sys1\necho\n")
-    bundles.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
+    bundles.agents.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
     job = give(laptop, bundles, "bare.sh")
     again = resubmit(bundles, laptop.config, job.id, failed_only=False, directives={}, now=NOW)
     for stored in (job, again):
@@ -154,7 +154,7 @@ def test_a_job_for_a_system_without_a_new_agent_has_all_that_one_of_1_2_wants(
     laptop: Laptop, bundles: Bundles
 ) -> None:
     laptop.write("bare.sh", "#!/bin/sh\n#$ run_on: old\necho\n")
-    bundles.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
+    bundles.agents.publish(Presence("Sys1", "2", "slurm", "host", 1, NOW, timedelta(minutes=1)))
     job = give(laptop, bundles, "bare.sh")
     again = resubmit(bundles, laptop.config, job.id, failed_only=False, directives={}, now=NOW)
     for stored in (job, again):
@@ -385,6 +385,6 @@ def test_a_system_that_nobody_has_seen_is_a_warning(
     assert caplog.messages == [f"job {job.id}: no agent of the name sys1 has been seen in this bucket"]
     caplog.clear()
     (laptop.home / "log").write_text("")
-    bundles.upload_agent_log("sys1", laptop.home / "log")
+    bundles.agents.upload_log("sys1", laptop.home / "log")
     give(laptop, bundles)
     assert caplog.messages == []

@@ -50,7 +50,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def _publish(bundles: Bundles, templates: tuple[str, ...] = ()) -> None:
-    bundles.publish(
+    bundles.agents.publish(
         Presence(
             *("Cluster", "2.0", "slurm", "login1", 12, NOW, timedelta(seconds=60)),
             projects={"team": "grp1"},

@@ -42,5 +42,5 @@ WELL = Presence("Sys1", "1", "slurm", "login1", 1, NOW, timedelta(minutes=1))
 )
 def test_a_system_whose_word_may_be_old_is_named(presence: Presence, words: list[str]) -> None:
     bundles = Bundles(MemoryStore())
-    bundles.publish(presence)
+    bundles.agents.publish(presence)
     assert list(warnings(bundles, ["sys1", "sys1", "", "unknown"], now=NOW)) == words

@@ -88,8 +88,8 @@ def test_a_warning_only_if_nobody_can_take_the_job() -> None:
 def test_an_unclaimed_job_is_explained_by_the_systems(bundles: Bundles) -> None:
     job = put_job(bundles, run_on="ANY")
     bundles.write("a1", "job.sh", b"#!/bin/sh\n#$ resource: gpu\necho\n")
-    bundles.publish(presence("abci", resources={"gpu": "x"}, counts={"READY": 3}))
-    bundles.publish(presence("hut"))
+    bundles.agents.publish(presence("abci", resources={"gpu": "x"}, counts={"READY": 3}))
+    bundles.agents.publish(presence("hut"))
     assert text(bundles, job).splitlines() == [
         "Job a1 (job.sh): INIT for 5 min.",
         "It is for the first system that can take it.",
@@ -102,7 +102,7 @@ def test_an_unclaimed_job_is_explained_by_the_systems(bundles: Bundles) -> None:
 def test_a_job_for_a_system_without_an_agent_says_so(bundles: Bundles) -> None:
     assert "- No agent for it was seen." in text(bundles, put_job(bundles))
     for system in ("abci", "hut"):
-        bundles.publish(Presence(system, "0", "local", "host", 1, NOW, timedelta(minutes=1)))
+        bundles.agents.publish(Presence(system, "0", "local", "host", 1, NOW, timedelta(minutes=1)))
     assert "- No agent for it was seen. In this bucket: abci, hut." in text(bundles, put_job(bundles))
     bundles.store.write("agent/sys1", b"log")
     assert "- Its agent is of CloudQ 1.2, which tells nothing." in text(bundles, put_job(bundles))
@@ -112,7 +112,7 @@ def test_a_held_job_names_what_it_waits_for(bundles: Bundles) -> None:
     put_job(bundles, "b1", state=JobState.RUN, run_system="abci")
     put_done_job(bundles, "c1")
     job = put_job(bundles, hold_ids=("b1", "c1"), conditions={"c1": Condition.NOT_OK})
-    bundles.publish(presence())
+    bundles.agents.publish(presence())
     said = text(bundles, job)
     assert "It waits for job b1 (job.sh), which is RUN on abci." in said
     assert "Job c1, on which it depends (not_ok), has ended as DONE." in said
@@ -121,12 +121,12 @@ def test_a_held_job_names_what_it_waits_for(bundles: Bundles) -> None:
 
 def test_a_queued_job_is_explained_by_its_scheduler_and_its_agent(bundles: Bundles) -> None:
     job = put_job(bundles, state=JobState.READY, run_system="sys1", native_id="42", reason="no free nodes")
-    bundles.publish(presence())
+    bundles.agents.publish(presence())
     assert text(bundles, job).splitlines()[1:] == [
         "It is in the queue of sys1 as 42: no free nodes.",
         "The agent of sys1 was heard of 12 s ago.",
     ]
-    bundles.publish(presence(heard=NOW - timedelta(hours=1)), over=bundles.published("sys1")[1])
+    bundles.agents.publish(presence(heard=NOW - timedelta(hours=1)), over=bundles.agents.published("sys1")[1])
     assert "It is silent: what is said here may be old" in text(bundles, job)
 
 
@@ -209,10 +209,10 @@ def test_events_are_told_in_order_with_the_time_between() -> None:
 
 
 def test_the_systems_are_shown_with_what_they_have_to_do(bundles: Bundles) -> None:
-    bundles.publish(presence("hut", stopped=True, takes_any=False))
-    bundles.publish(presence("ABCI", counts={"READY": 2, "RUN": 5}, resources={"gpu": "-l rt_F=1"}))
-    bundles.notify(put_job(bundles, run_on="abci"))
-    bundles.notify(put_job(bundles, "b1", run_on="ANY"))
+    bundles.agents.publish(presence("hut", stopped=True, takes_any=False))
+    bundles.agents.publish(presence("ABCI", counts={"READY": 2, "RUN": 5}, resources={"gpu": "-l rt_F=1"}))
+    bundles.markers.notify(put_job(bundles, run_on="abci"))
+    bundles.markers.notify(put_job(bundles, "b1", run_on="ANY"))
     views, unclaimed = load_systems(bundles)
     lines = render_systems(views, unclaimed, now=LATER, width=200).splitlines()
     assert [" ".join(line.split()) for line in lines[:3]] == [
@@ -233,12 +233,12 @@ def test_the_commands_answer(laptop: Laptop) -> None:
     assert "submitted, 0 bytes" in laptop.answer("stat", "--events", "a1")
     assert laptop.json("stat", "--events", "a1", "--json")[0]["event"].startswith("submitted")
     assert laptop.answer("systems") == "No agent has been seen in this bucket.\n"
-    laptop.bundles.publish(presence())
+    laptop.bundles.agents.publish(presence())
     assert laptop.json("systems", "--json")[0]["system"] == "sys1"
 
 
 def test_a_submission_that_nobody_can_take_is_warned_of(laptop: Laptop) -> None:
-    laptop.bundles.publish(presence(stopped=True))
+    laptop.bundles.agents.publish(presence(stopped=True))
     (file,) = (laptop.home.parent / "bucket").rglob("sys1.json*")
     earlier = file.stat().st_mtime - HEARTBEAT.total_seconds()
     os.utime(file, (earlier, earlier))

@@ -125,7 +125,9 @@ class Place:
     @property
     def settled(self) -> bool:
         """Whether the job has ended and no marker of it is left."""
-        return self.bundles.load(self.world().job_id).job.state.final and not self.bundles.active("here")
+        return self.bundles.load(self.world().job_id).job.state.final and not self.bundles.markers.active(
+            "here"
+        )
 
     def wrong(self) -> str:
         """Say what is wrong in the end; nothing if all is right."""

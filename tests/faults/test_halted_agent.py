@@ -66,7 +66,7 @@ class Twins:
         """Put a job into the bucket."""
         job = Job(new_job_id(), "job.sh", JobKind.META, run_on="twin", submitted=datetime.now(timezone.utc))
         self.bundles.write(job.id, job.name, SCRIPT.format(top=self.top, label=label).encode())
-        self.bundles.notify(self.bundles.create(job).job)
+        self.bundles.markers.notify(self.bundles.create(job).job)
         return job.id
 
     def runs(self) -> list[str]:
@@ -76,7 +76,7 @@ class Twins:
 
     def holder(self) -> str:
         """Return the name of the folder of the agent that has the lease."""
-        presence, _ = self.bundles.published("twin")
+        presence, _ = self.bundles.agents.published("twin")
         return "" if presence is None else Path(presence.directory).name
 
 

@@ -103,7 +103,7 @@ class World:
         self.bundles.write(job.id, job.name, text.encode())
         self.bundles.write(job.id, "input.zip", _packed("data", "42"))
         self.jobs[label] = self.bundles.create(job).job
-        self.bundles.notify(job)
+        self.bundles.markers.notify(job)
 
     def job(self, label: str) -> Job:
         """Return a job as the client sees it."""
@@ -129,7 +129,7 @@ class World:
         return any(self.bundles.entries(self.jobs[label].id, "live/"))
 
     def _settled(self, label: str) -> bool:
-        return self.job(label).state.final and self.jobs[label].id not in self.bundles.active(SYSTEM)
+        return self.job(label).state.final and self.jobs[label].id not in self.bundles.markers.active(SYSTEM)
 
     def wait(self, until: Callable[[], bool]) -> None:
         """Wait for something; say what there is if it does not come."""
@@ -225,7 +225,7 @@ def test_the_agent_killed_before_each_effect_runs_each_script_once_and_leaves_no
     recorded = set(world.effects(NOTED)) - BY_CHANCE
     (world.notes / DOOM).touch()
     os.kill(supervisor.pid, signal.SIGUSR1)
-    world.bundles.delete_presence(SYSTEM)
+    world.bundles.agents.delete_presence(SYSTEM)
     world.live("doomed")
     (world.notes / DOOM).unlink()
     os.kill(supervisor.pid, signal.SIGUSR1)

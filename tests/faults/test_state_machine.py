@@ -232,7 +232,7 @@ class Lives(RuleBasedStateMachine):
             record = self.client.load(job.id)
             self.client.save(record, replace(record.job, submit_token=""))
         else:
-            self.client.notify(job)
+            self.client.markers.notify(job)
         self.jobs[job.id] = job
 
     @precondition(lambda self: self.jobs)

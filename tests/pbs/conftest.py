@@ -97,7 +97,7 @@ class Site:
         )
         self.bundles.write(job.id, job.name, f"#!/bin/sh\n{body}\n".encode())
         job = self.bundles.create(job).job
-        self.bundles.notify(job)
+        self.bundles.markers.notify(job)
         return job
 
     def job(self, job: Job) -> Job:

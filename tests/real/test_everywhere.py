@@ -126,7 +126,9 @@ class Place:
         account.write("data/sub folder/zwei ü.txt", "two\n")
         script = account.write("job.sh", SCRIPT)
         bundles = Bundles(open_store(self.bucket), f"{self.system}-{self.runtime}/")
-        wait_until(lambda: bundles.presence(self.system) is not None, f"presence of {self.system}", 120)
+        wait_until(
+            lambda: bundles.agents.presence(self.system) is not None, f"presence of {self.system}", 120
+        )
         options = ("--input", "data", "--array_tid", "1-5:2")
         job_id = self.laptop.cloudqcli("submit", "--parsable", str(script), *options).strip()
         account.run(["cloudqcli", "wait", job_id], expect=None, timeout=200)

@@ -23,12 +23,12 @@ def test_what_crashes_have_left_is_found_and_removed_and_nothing_else(bucket: St
     done = bundles.create(Job("aaaaaaaaaaaa", "job.sh", JobKind.META, JobState.DONE)).job
     waiting = bundles.create(replace(done, id="bbbbbbbbbbbb", state=JobState.INIT, run_on="here")).job
     bundles.write(done.id, "output.zip", b"kept")
-    bundles.notify(waiting)
+    bundles.markers.notify(waiting)
     kept = {entry.key for entry in bundles.store.list("")}
     bundles.write("cccccccccccc", "job.sh", b"a submission that broke off")
-    bundles.notify(replace(done, run_on="here"))
-    bundles.mark_active("gone", done.id)
-    bundles.publish(Presence("gone", "2.0", "local", "h", 1, NOW, timedelta(seconds=60)))
+    bundles.markers.notify(replace(done, run_on="here"))
+    bundles.markers.mark_active("gone", done.id)
+    bundles.agents.publish(Presence("gone", "2.0", "local", "h", 1, NOW, timedelta(seconds=60)))
     bundles.store.write(f"{bundles.probe_folder}x", b"")
     client = make_client(bucket)
     client.create_multipart_upload(Bucket=bucket.bucket, Key="dddddddddddd/output.zip")

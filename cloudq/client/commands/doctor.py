@@ -41,7 +41,7 @@ def _signatures(config: ClientConfig) -> Finding:
 
 def _agents(bundles: Bundles, now: datetime) -> Iterator[Finding]:
     try:
-        presences = bundles.presences()
+        presences = bundles.agents.presences()
     except CloudQError as error:
         yield refused("agents", error)
         return

@@ -38,7 +38,7 @@ def requeue(*, job_ids: tuple[str, ...], id_options: tuple[str, ...], to: str, f
 
     def act(job_id: str) -> str:
         job = requeue_job(bundles, job_id, wanted, sign=lambda job: sign_requeue(config, job))
-        return f"Job ({job_id}) is requeued for {bundles.addressee(job)}."
+        return f"Job ({job_id}) is requeued for {bundles.markers.addressee(job)}."
 
     for_each(lambda text: find_id(bundles, config, text), all_ids(job_ids, id_options), act)
 

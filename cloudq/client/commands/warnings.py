@@ -25,7 +25,7 @@ def warnings(bundles: Bundles, systems: Iterable[str], *, now: datetime) -> Iter
     """
     for system in sorted(set(filter(None, systems))):
         with contextlib.suppress(CloudQError):
-            presence = bundles.presence(system)
+            presence = bundles.agents.presence(system)
             if presence is not None:
                 yield from _about(presence, now)
 

@@ -44,7 +44,7 @@ def explain(bundles: Bundles, job: Job, *, now: datetime) -> Iterator[str]:
         yield from _unclaimed(bundles, job, now)
     else:
         yield from _held(job)
-        yield from _agent(bundles.presence(job.run_system), job, now)
+        yield from _agent(bundles.agents.presence(job.run_system), job, now)
     if job.state.final or job.started is not None:
         yield from _last_lines(bundles, job)
 
@@ -69,13 +69,13 @@ def _unclaimed(bundles: Bundles, job: Job, now: datetime) -> Iterator[str]:
     demand = read_demand(bundles, job)
     named = demand.system.upper() != ANY
     yield f"It is for {visible(demand.system) if named else 'the first system that can take it'}."
-    presences = bundles.presences()
+    presences = bundles.agents.presences()
     concerned = [presence for presence in presences if demand.names(presence)]
     for presence in concerned:
         against = objections(demand, presence, now=now)
         yield f"- {presence.system}: {' and '.join(against) or _could(presence, awaited, job, now)}."
     if not concerned:
-        old = named and bundles.agent_seen(demand.system)
+        old = named and bundles.agents.seen(demand.system)
         others = f" In this bucket: {', '.join(presence.system for presence in presences)}." * bool(presences)
         yield (
             "- Its agent is of CloudQ 1.2, which tells nothing."

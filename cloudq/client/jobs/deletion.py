@@ -51,7 +51,7 @@ def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
 
     jobs = list(jobs)
     job_ids = [job.id for job in jobs]
-    bundles.remove_all_notices(job_ids)
+    bundles.markers.remove_all_notices(job_ids)
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(delete, job_ids)
     bundles.blobs.release(jobs)
@@ -66,15 +66,15 @@ def delete_agent_log(bundles: Bundles, system: str, *, now: datetime) -> None:
         NoSuchJobError: There is none.
     """
     try:
-        bundles.delete_agent_log(system)
+        bundles.agents.delete_log(system)
     except NotFoundError as error:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
-    presence, etag = bundles.published(system)
+    presence, etag = bundles.agents.published(system)
     if etag and (presence is None or presence.stopped or now - presence.heartbeat > GONE_AFTER):
-        bundles.delete_presence(system)
+        bundles.agents.delete_presence(system)
 
 
 def _delete(bundles: Bundles, job_id: str) -> None:
     # The markers first: without a bundle nobody would look for them. The claim's is the agent's to remove.
-    bundles.remove_all_notices([job_id])
+    bundles.markers.remove_all_notices([job_id])
     bundles.delete(job_id)

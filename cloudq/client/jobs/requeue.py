@@ -106,10 +106,10 @@ def _sent_to(job: Job, to: str) -> Job:
 
 def _check_agent(bundles: Bundles, job: Job, *, force: bool) -> None:
     """Refuse to take a job from an agent that is alive, by the store's clock and nobody else's."""
-    heard = bundles.last_sign_of_life(job.run_system)
+    heard = bundles.agents.last_sign_of_life(job.run_system)
     if heard is None:
         return
-    presence = bundles.presence(job.run_system)
+    presence = bundles.agents.presence(job.run_system)
     if presence is not None and presence.stopped:
         return
     patience = QUIET_1_2 if presence is None else presence.patience
@@ -139,19 +139,19 @@ def _freed(bundles: Bundles, record: Record, target: Job) -> Job:
     if job.run_system:
         held = replace(unclaimed(job), run_system=job.run_system, claim_token=secrets.token_hex(8))
         record = bundles.save(record, replace(held, reason="being requeued"))
-        bundles.unmark_active(job.run_system, job.id)
+        bundles.markers.unmark_active(job.run_system, job.id)
         bundles.discard_products(job)
     return bundles.save(record, replace(unclaimed(target), revision=record.job.revision)).job
 
 
 def _announce(bundles: Bundles, *, before: Job, now: Job) -> None:
     """Tell those who may take the job, and the agent that had it, which may be alive after all."""
-    old, new = bundles.addressee(before), bundles.addressee(now)
+    old, new = bundles.markers.addressee(before), bundles.markers.addressee(now)
     if before.run_system or old == new:
-        bundles.notify(before)
+        bundles.markers.notify(before)
     else:
-        bundles.remove_notice(old, before.id)
-    bundles.notify(now)
+        bundles.markers.remove_notice(old, before.id)
+    bundles.markers.notify(now)
     if before.state is JobState.COMPLETING:
         logger.warning("job %s: had ended on %s, and runs once more", now.id, before.run_system)
     elif before.native_id:

@@ -130,7 +130,7 @@ def read_agent_log(bundles: Bundles, system: str) -> bytes:
         NoSuchJobError: There is none.
     """
     try:
-        return bundles.agent_log(system)
+        return bundles.agents.log(system)
     except NotFoundError as error:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
 

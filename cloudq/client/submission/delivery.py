@@ -61,7 +61,7 @@ def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: date
 def _check_knows_inputs(bundles: Bundles, outlook: Outlook) -> None:
     """Refuse to send inputs to an agent of 1.2; the outlook may be of a time before it was replaced."""
     system = outlook.demand.system
-    if outlook.is_old and bundles.presence(system) is None:
+    if outlook.is_old and bundles.agents.presence(system) is None:
         raise InputError(
             f"--input: the agent of {system} is of CloudQ 1.2, which would run the job without its inputs",
             hint="install a newer agent there, or have the script fetch the files",
@@ -160,7 +160,7 @@ def _withdraw(bundles: Bundles, job_id: str) -> bool:
 
 def _notify(bundles: Bundles, job: Job, outlook: Outlook, now: datetime) -> None:
     try:
-        bundles.notify(job)
+        bundles.markers.notify(job)
         for warning in outlook.warnings(bundles, now=now):
             logger.warning("job %s: %s", job.id, warning)
     except (StoreError, ManifestError) as error:

@@ -19,11 +19,11 @@ def render_dry_run(bundles: Bundles, config: ClientConfig, submission: Submissio
     """
     job, script = check(bundles, config, submission)
     tasks = "" if job.array_range is None else f", {len(job.array_range.task_ids())} tasks"
-    lines = [f"Would submit {job.name} ({len(script)} bytes{tasks}) for {bundles.addressee(job)}"]
+    lines = [f"Would submit {job.name} ({len(script)} bytes{tasks}) for {bundles.markers.addressee(job)}"]
     lines += [f"  input {item.path} as {item.name}" for item in submission.inputs]
     lines += [f"  waits for {job_id}" for job_id in job.hold_ids]
     demand = demand_of(config, job, script)
-    for presence in filter(demand.names, bundles.presences()):
+    for presence in filter(demand.names, bundles.agents.presences()):
         against = " and ".join(objections(demand, presence, now=now))
         lines.append(f"  {presence.system}: {against or 'could take it'}")
     return "\n".join(lines)

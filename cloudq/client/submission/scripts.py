@@ -85,7 +85,7 @@ def known_definitions(
     if all(not name or system in definitions.get(name, {}) for name, definitions in wanted):
         return projects, resources
     named = directives.run_on != ANY
-    found = [bundles.presence(directives.run_on)] if named else bundles.presences()
+    found = [bundles.agents.presence(directives.run_on)] if named else bundles.agents.presences()
     for presence in filter(None, found):
         projects = with_system(projects, presence.system, presence.projects)
         resources = with_system(resources, presence.system, presence.resources)

@@ -57,7 +57,7 @@ def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: It
         return False
     try:
         named = demand.system.upper() != ANY
-        presences = [bundles.presence(demand.system)] if named else bundles.presences()
+        presences = [bundles.agents.presence(demand.system)] if named else bundles.agents.presences()
     except ManifestError:
         return False
     known = [presence is not None and presence.input_blobs for presence in presences]

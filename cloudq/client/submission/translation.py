@@ -62,7 +62,7 @@ def find_presence(bundles: Bundles, config: ClientConfig, system: str) -> Presen
     """Return what a system published; what is remembered of it, if the bucket cannot be reached."""
     file = cache_folder(config) / f"{system.lower()}.json"
     try:
-        presence = bundles.presence(system)
+        presence = bundles.agents.presence(system)
     except StoreError:
         remembered = _remembered(file)
         if remembered is None:

@@ -55,8 +55,8 @@ class Outlook:
             return []
         system = self.demand.system
         if system.upper() == ANY:
-            return fitness.warnings(self.demand, bundles.presences(), now=now)
-        presence = bundles.presence(system) if self._concerned() else None
+            return fitness.warnings(self.demand, bundles.agents.presences(), now=now)
+        presence = bundles.agents.presence(system) if self._concerned() else None
         if presence is None and system.lower() in self.signs.logs:
             return []  # An agent of 1.2, which leaves only its log.
         return fitness.warnings(self.demand, [presence] if presence else [], now=now)
@@ -83,6 +83,6 @@ def look_out(
         known = Outlook(demand, signs, recent=timedelta(0) <= now - seen < BELIEVED_FOR)
         if sparing or (known.recent and known.is_good(now)):
             return known
-    signs = bundles.signs_of_life()
+    signs = bundles.agents.signs_of_life()
     remember_signs(config, signs, now)
     return Outlook(demand, signs)

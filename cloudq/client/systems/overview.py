@@ -27,9 +27,9 @@ class SystemView:
 
 def load_systems(bundles: Bundles) -> tuple[list[SystemView], int]:
     """Return all systems by name, and how many jobs for any of them nobody has taken. Raises StoreError."""
-    found = sorted(bundles.presences(), key=lambda presence: presence.system.lower())
-    views = [SystemView(presence, len(bundles.inbox(presence.system))) for presence in found]
-    return views, len(bundles.inbox(ANY))
+    found = sorted(bundles.agents.presences(), key=lambda presence: presence.system.lower())
+    views = [SystemView(presence, len(bundles.markers.inbox(presence.system))) for presence in found]
+    return views, len(bundles.markers.inbox(ANY))
 
 
 def life(presence: Presence, now: datetime) -> str:
