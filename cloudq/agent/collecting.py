@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 
 from cloudq.agent.crew import Crew
+from cloudq.agent.pauses import lasts
 from cloudq.agent.workplace import Workplace
 
 EVERY = timedelta(days=1)
@@ -29,8 +30,7 @@ class Collector:
     def begin_if_due(self) -> None:
         """Have the crew look for what may go, if that was not done today."""
         now = self._place.now()
-        # A moment further away than a day is one of a clock that was set back.
-        if not now < self._next <= now + EVERY:
+        if not lasts(now, self._next, EVERY):
             self._next = now + EVERY
             self._crew.give("inputs", self._collect)
 

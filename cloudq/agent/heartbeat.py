@@ -10,6 +10,7 @@ from typing import Optional
 
 import cloudq
 from cloudq.agent.passes import Agent
+from cloudq.agent.pauses import lasts
 from cloudq.errors import StoreError
 from cloudq.metascript import site_templates
 from cloudq.presence import Presence
@@ -36,9 +37,8 @@ class Heartbeat:
         now = self._place.now()
         trouble = self._agent.trouble
         at_once = at_once or bool(trouble) != bool(self._told)
-        # A moment further away than the interval is one of a clock that was set back.
         interval = self._place.config.heartbeat_interval
-        if not at_once and self._due is not None and now < self._due <= now + interval:
+        if not at_once and self._due is not None and lasts(now, self._due, interval):
             return
         try:
             self._place.lease.renew(self._presence(now, stopped=stopped))

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from cloudq.agent.pauses import lasts
+
 logger = logging.getLogger(__name__)
 
 LONGEST = 60.0
@@ -44,9 +46,7 @@ class Pace:
     @property
     def permits(self) -> bool:
         """True if the command may be run now."""
-        now = self._clock()
-        # A moment further away than the pause is one of a clock that was set back.
-        return not now < self._until <= now + self._pause
+        return not lasts(self._clock(), self._until, self._pause)
 
     def answered(self, seconds: float = 0.0) -> None:
         """Note a good answer, and how long it took."""

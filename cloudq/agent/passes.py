@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Optional
 
-from cloudq.agent import intake, trust
-from cloudq.agent.admission import cancel_requested, given_up
-from cloudq.agent.claims import is_taken_away, let_go, remember_claim
+from cloudq.agent import conflicts, intake
+from cloudq.agent.admission import cancel_requested
 from cloudq.agent.collecting import Collector
 from cloudq.agent.copying import answer_requests
 from cloudq.agent.crew import Crew
-from cloudq.agent.finishing import finish, recall_outcome
+from cloudq.agent.finishing import finish
 from cloudq.agent.following import follow, is_at_rest
 from cloudq.agent.lifecycle import unfinished
-from cloudq.agent.observations import recall_observations
+from cloudq.agent.pauses import lasts
 from cloudq.agent.queue import Answer
 from cloudq.agent.reception import Reception
+from cloudq.agent.recovery import Recovery
 from cloudq.agent.roster import Roster
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.starting import start
@@ -27,8 +26,8 @@ from cloudq.agent.sweep import Sweep
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
-from cloudq.errors import CloudQError, ConflictError, ManifestError, NoSuchJobError
-from cloudq.job import Job, JobKind
+from cloudq.errors import CloudQError, ConflictError, NoSuchJobError
+from cloudq.job import Job
 from cloudq.system import ANY
 
 logger = logging.getLogger(__name__)
@@ -55,13 +54,13 @@ class Agent:
         self.takes_any = takes_any
         self.roster = Roster()
         self.crew = Crew(place.config.workers + 1)
+        self._recovery = Recovery(place, self.roster)
         self._sweep = Sweep(place.bundles, place.config.name)
         self._collector = Collector(place, self.crew)
         self._reception = Reception(place, self.roster, takes_any=takes_any, final=self._sweep.final)
         self._last_activity = self._next_sweep = self._swept = place.now()
         self._passes_since_sweep = 0
         self._announced: set[str] = set()
-        self._foreign: set[str] = set()
         self._doubtful: set[str] = set()
         self._unlooked: list[ActiveJob] = []
         self.scheduler_trouble = Trouble("the scheduler")
@@ -84,13 +83,7 @@ class Agent:
     def recover(self) -> None:
         """Find the jobs again that this system holds. Raises StoreError."""
         self.place.ledger.prune(self.place.now())
-        for job_id in self.place.bundles.markers.active(self.place.config.name):
-            try:
-                self._recover_marked(job_id)
-            except ManifestError as error:
-                logger.warning("job %s: no longer followed: %s", job_id, error)
-                self.place.bundles.markers.unmark_active(self.place.config.name, job_id)
-        self._remove_left_overs()
+        self._recovery.recover_all()
 
     def run_pass(self, *, takes_jobs: bool = True) -> None:
         """Look once at everything that is new and at every active job.
@@ -105,10 +98,11 @@ class Agent:
             for job_id, announced in self.place.bundles.markers.inbox(mailbox).items():
                 self._look_at(job_id, mailbox, announced)
         self._passes_since_sweep += 1
-        if not self.place.now() < self._next_sweep <= self.place.now() + self.place.config.sweep_interval:
-            self._next_sweep = self.place.now() + self.place.config.sweep_interval
+        now, interval = self.place.now(), self.place.config.sweep_interval
+        if not lasts(now, self._next_sweep, interval):
+            self._next_sweep = now + interval
             if takes_jobs and self._is_sweep_due():
-                self._swept, self._passes_since_sweep = self.place.now(), 0
+                self._swept, self._passes_since_sweep = now, 0
                 self.crew.give("sweep", self._run_sweep)
                 self.crew.give("left-overs", self._sweep_left_overs)
                 self._collector.begin_if_due()
@@ -136,7 +130,7 @@ class Agent:
     def _receive(self, job_id: str, mailbox: str, announced: datetime) -> None:
         active = self._reception.receive(job_id, mailbox, announced)
         if active is not None and active.recovered:
-            self._recover_one(active.record)
+            self._recovery.recover(active.record)
         elif active is not None:
             self._work_on(active, None)
 
@@ -152,8 +146,8 @@ class Agent:
             job = record.job
             if self.crew.stopping:
                 return
-            if self._is_ours(record):
-                self.crew.give(_key(job.id), self._recover_one, record)
+            if self.place.has_claimed(job):
+                self.crew.give(_key(job.id), self._recovery.recover, record)
             elif not job.run_system:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
 
@@ -175,20 +169,7 @@ class Agent:
         doubtful, self._doubtful = self._doubtful, set()
         for job_id in {*doubtful, *self.place.bundles.markers.active(self.place.config.name)}:
             if self.roster.get(job_id) is None:
-                self.crew.give(_key(job_id), self._recover_marked, job_id)
-
-    def _recover_marked(self, job_id: str) -> None:
-        """Take up again a job that carries a marker of ours; let go of it if it was deleted."""
-        if self.roster.get(job_id) is not None:
-            return
-        try:
-            self._recover_one(self.place.bundles.load(job_id))
-        except NoSuchJobError:
-            gone = Job(job_id, job_id, JobKind.META)
-            if is_taken_away(self.place, gone):
-                self._add_taken_away(gone)
-            else:
-                self.place.bundles.markers.unmark_active(self.place.config.name, job_id)
+                self.crew.give(_key(job_id), self._recovery.recover_marked, job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
@@ -203,65 +184,6 @@ class Agent:
         elif not self._reception.knows(job.id) and job.id not in self._announced:
             self._announced.add(job.id)
             self.place.bundles.markers.notify(job)
-
-    # What is ours
-
-    def _is_ours(self, record: Record) -> bool:
-        return record.job.run_system.lower() == self.place.config.name.lower()
-
-    def _recover_one(self, record: Record) -> None:
-        """Take up again a job that an earlier process of this agent had."""
-        record = trust.checked(self.place, record)
-        job = record.job
-        active = ActiveJob(record, recovered=True, cancel_noticed=True)
-        if is_taken_away(self.place, job):
-            self._add_taken_away(job)
-        elif not self._is_ours(record):
-            # The claim was not made, or was lost. If the job is free, it is announced once more.
-            self.place.bundles.markers.unmark_active(self.place.config.name, job.id)
-            self.place.folders.remove_unused(job.id)
-            if not job.run_system and not job.state.final:
-                self.place.bundles.markers.notify(job)
-        elif not trust.is_known(self.place, job) or job.work_dir not in (
-            "",
-            str(self.place.folders.work_dir(job.id)),
-        ):
-            if job.id not in self._foreign:
-                self._foreign.add(job.id)
-                logger.warning("job %s: left to the agent whose work folder is %s", job.id, job.work_dir)
-        elif job.state.final:
-            finish(self.place, active)
-        else:
-            remember_claim(self.place, job)
-            recall_outcome(self.place, active)
-            recall_observations(self.place, active)
-            logger.info("job %s: followed again (%s)", job.id, job.state)
-            self.roster.add(active)
-
-    def _remove_left_overs(self) -> None:
-        """Remove the folders of our final jobs: an agent was killed while it cleaned up.
-
-        A folder whose job is not in the bucket stays: it may belong to an agent of another bucket.
-        """
-        for job_id in self.place.folders.job_ids():
-            try:
-                record = self.place.bundles.load(job_id)
-            except (NoSuchJobError, ManifestError):
-                continue
-            record = trust.checked(self.place, record)
-            if is_taken_away(self.place, record.job):
-                self._add_taken_away(record.job)
-            elif not self._is_ours(record):
-                self.place.folders.remove_unused(job_id)
-            elif record.job.state.final:
-                logger.info("job %s: removing the folder it left behind", job_id)
-                self._remove_folders(job_id)
-
-    def _remove_folders(self, job_id: str) -> None:
-        try:
-            self.place.folders.remove(job_id)
-        except OSError as error:
-            logger.warning("job %s: its folder could not be removed: %s", job_id, error)
 
     def _poll(self) -> None:
         """Ask the scheduler once about all submitted jobs, and give each to a worker."""
@@ -292,20 +214,18 @@ class Agent:
             self.scheduler_trouble.over(self.place.now())
 
     def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
-        now = self.place.now()
-        # A moment further away than the pause is one of a clock that was set back.
-        if active.not_before is not None and now < active.not_before <= now + RETRY_AFTER:
+        if active.not_before is not None and lasts(self.place.now(), active.not_before, RETRY_AFTER):
             return
         try:
             try:
                 if active.claim_doubted:
-                    self._check_claim(active)
+                    conflicts.check_claim(self.place, active)
                 if not active.taken_away:
                     self._step(active, statuses)
             except (ConflictError, NoSuchJobError):
-                self._settle_conflict(active)
+                conflicts.settle(self.place, active)
             if active.taken_away:
-                self._let_go(active)
+                conflicts.surrender(self.place, self.roster, active)
             active.fault, active.not_before = "", None
         except (CloudQError, OSError) as error:
             active.not_before, active.faulted = self.place.now() + RETRY_AFTER, True
@@ -333,59 +253,6 @@ class Agent:
         self.roster.remove(active.job.id)
         self._reception.wake_held()
         self.place.queue.submissions.hurry()  # a limit on the number of jobs is no longer reached
-
-    def _settle_conflict(self, active: ActiveJob) -> None:
-        """Somebody else wrote our manifest: go on from what is there, if the claim is still ours."""
-        job = active.job
-        try:
-            record = self.place.bundles.load(job.id)
-        except NoSuchJobError:
-            if self.place.signed_only:
-                logger.warning("job %s: its manifest was removed by somebody; writing it again", job.id)
-                active.record = self.place.bundles.restore(job)
-                return
-            logger.warning("job %s: deleted from the bucket while it was open; cancelling it", job.id)
-            active.taken_away = True
-            return
-        same_claim = record.job.claim_token == job.claim_token
-        if self.place.signed_only and (same_claim or not given_up(self.place, job)):
-            # What this agent knows counts, not what somebody wrote who may write to the bucket.
-            logger.warning("job %s: somebody else has written its manifest; writing it again", job.id)
-            mine = trust.own(active.record, record)
-            active.record = self.place.bundles.save(mine, mine.job)
-            return
-        if same_claim:
-            active.record = record
-            return
-        logger.warning("job %s: its claim was taken away: ending our copy of it", job.id)
-        active.taken_away = True
-
-    def _check_claim(self, active: ActiveJob) -> None:
-        """Raise ConflictError if the claim is not ours any more, NoSuchJobError if the job was deleted."""
-        if self.place.bundles.load(active.job.id).job.claim_token != active.job.claim_token:
-            raise ConflictError(active.job.id)
-        active.claim_doubted = False
-
-    def _add_taken_away(self, job: Job) -> None:
-        """See to it that what we still have of a job whose claim was taken away is ended and removed."""
-        logger.warning("job %s: its claim was taken away while no agent ran here", job.id)
-        # Its native id is another claim's by now: ours is found by the tag.
-        record = Record(replace(job, native_id=""), etag="")
-        self.roster.add(ActiveJob(record, recovered=True, taken_away=True))
-
-    def _let_go(self, active: ActiveJob) -> None:
-        """End our copy of a job that is another's now, and announce the job again if nobody has it."""
-        let_go(self.place, active.job, native_id=active.job.native_id)
-        bundles, job = self.place.bundles, active.job
-        bundles.markers.unmark_active(self.place.config.name, job.id)
-        self.roster.remove(job.id)
-        try:
-            job = bundles.load(job.id).job
-        except NoSuchJobError:
-            bundles.discard_products(job)
-            return
-        if not job.run_system and not job.state.final:
-            bundles.markers.notify(job)
 
 
 def _is_followed(active: ActiveJob) -> bool:

@@ -11,6 +11,7 @@ from cloudq.agent import intake
 from cloudq.agent.admission import cancel_requested, has_expired
 from cloudq.agent.dependencies import Verdict, judge
 from cloudq.agent.intake import Candidate, Decision
+from cloudq.agent.pauses import lasts
 from cloudq.agent.roster import Roster
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
@@ -64,9 +65,7 @@ class Reception:
         waiting = self._waiting.get(job_id)
         if waiting is None or waiting.announced != announced:
             return False
-        # A moment further away than the longest pause is one of a clock that was set back.
-        now = self._place.now()
-        return now < waiting.look_again <= now + max(LOOK_AGAIN_AFTER.values())
+        return lasts(self._place.now(), waiting.look_again, max(LOOK_AGAIN_AFTER.values()))
 
     def wake_held(self) -> None:
         """Look again at once at the jobs that wait for others: one has ended."""
@@ -93,7 +92,7 @@ class Reception:
         job = record.job
         if job.state.final or job.run_system:
             bundles.markers.remove_notice(mailbox, job_id)
-            ours = job.run_system.lower() == self._place.config.name.lower() and not job.state.final
+            ours = self._place.has_claimed(job) and not job.state.final
             return ActiveJob(record, recovered=True, cancel_noticed=True) if ours else None
         return self._receive_unclaimed(record, mailbox, announced)
 

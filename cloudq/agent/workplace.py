@@ -42,6 +42,10 @@ class Workplace:
         """True if jobs and cancel requests must be signed."""
         return self.config.allowed_signers is not None
 
+    def has_claimed(self, job: Job) -> bool:
+        """Tell whether a job is this system's, after its manifest."""
+        return job.run_system.lower() == self.config.name.lower()
+
 
 @dataclass
 class ActiveJob:
