@@ -1,4 +1,4 @@
-"""From a claim to a native job: stage in, translate, submit, and find again what may have been submitted."""
+"""From a claim to a native job: submit it, and find again what may have been submitted."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import logging
 import os
 import shlex
 import signal
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
 from cloudq.agent import claims
-from cloudq.agent.admission import Delivery, admit, cancel_requested
-from cloudq.agent.definitions import this_system
-from cloudq.agent.folders import read_note, remove_tree
+from cloudq.agent.admission import cancel_requested
+from cloudq.agent.folders import read_note
 from cloudq.agent.following import read_exit_code
-from cloudq.agent.images import ImageFinder
-from cloudq.agent.inputs import stage_in
 from cloudq.agent.lifecycle import outcome_of
-from cloudq.agent.policing import check_images, check_script
-from cloudq.agent.schedulers.base import Submission
+from cloudq.agent.preparing import prepare, remaining
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import CANCEL, INPUT, check_script_name, native_script_name
+from cloudq.bundle import CANCEL
 from cloudq.errors import (
     ArchiveError,
     CommandError,
@@ -35,11 +30,8 @@ from cloudq.errors import (
     SchedulerOutputError,
     TooLargeError,
 )
-from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
-from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
+from cloudq.job import Job, JobKind, JobState, Task
 from cloudq.process import NOT_STARTED
-from cloudq.store import Entry
-from cloudq.system import System
 
 logger = logging.getLogger(__name__)
 
@@ -128,31 +120,40 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         raise _explained(job, error) from error
     except (CommandTimeoutError, SchedulerOutputError) as error:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
-        return
     except CommandError as error:
-        if _was_killed(error.status):
-            logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
-            return
-        if error.status == NOT_STARTED:
-            submitting.unlink()
-            raise
-        # A refusal says why. What fails without a word may have taken effect, or may succeed later.
-        if not error.stderr.strip() or place.queue.scheduler.is_temporary(error.stderr):
-            said = error.stderr.strip() or str(error)
-            job = replace(job, reason=f"the scheduler takes no jobs now: {said[:200]}")
-            active.record = place.bundles.save(active.record, job)
-            raise
-        found = place.queue.find(job.tag, place.folders.work_dir(job.id))
-        if found is None:
-            submitting.unlink()
-            active.outcome = Task(JobState.ERROR, (error.stderr or str(error)).strip())
-        else:
-            logger.warning("job %s: submitted as %s, although: %s", job.id, found, error)
-            active.record = replace(active.record, job=job)
-            _record_submission(place, active, found, job.submit_command)
+        _settle_failure(place, active, job, error)
+    else:
+        active.record = replace(active.record, job=job)
+        _record_submission(place, active, native_id, shlex.join(command))
+
+
+def _settle_failure(place: Workplace, active: ActiveJob, job: Job, error: CommandError) -> None:
+    """Find out what has become of a submission whose command has failed.
+
+    Raises:
+        CommandError: Nothing was submitted, and it may succeed later.
+    """
+    submitting = place.folders.submitting(job.id)
+    if _was_killed(error.status):
+        logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
-    active.record = replace(active.record, job=job)
-    _record_submission(place, active, native_id, shlex.join(command))
+    if error.status == NOT_STARTED:
+        submitting.unlink()
+        raise error
+    # A refusal says why. What fails without a word may have taken effect, or may succeed later.
+    said = error.stderr.strip()
+    if not said or place.queue.scheduler.is_temporary(error.stderr):
+        reason = f"the scheduler takes no jobs now: {(said or str(error))[:200]}"
+        active.record = place.bundles.save(active.record, replace(job, reason=reason))
+        raise error
+    found = place.queue.find(job.tag, place.folders.work_dir(job.id))
+    if found is None:
+        submitting.unlink()
+        active.outcome = Task(JobState.ERROR, said)
+    else:
+        logger.warning("job %s: submitted as %s, although: %s", job.id, found, error)
+        active.record = replace(active.record, job=job)
+        _record_submission(place, active, found, job.submit_command)
 
 
 def _was_killed(status: int) -> bool:
@@ -192,119 +193,12 @@ def _record_submission(place: Workplace, active: ActiveJob, native_id: str, comm
     logger.info("job %s: submitted as %s", job.id, native_id)
 
 
-def prepare(
-    place: Workplace, job: Job, entries: Mapping[str, Entry]
-) -> tuple[Submission, Job, tuple[str, ...]]:
-    """Fill the work folder and make the script to submit.
-
-    Args:
-        entries: The bundle's objects by name.
-
-    Returns:
-        What to submit, the job with what was added, and who signed it.
-
-    Raises:
-        RefusedError: The job must not run here.
-        InputError, ArchiveError, NotFoundError, ConfigError: The bundle cannot be run here.
-    """
-    check_script_name(job.name)
-    delivery = admit(place, job, entries)
-    work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
-    remove_tree(work_dir)
-    work_dir.mkdir(mode=0o700)
-    spool.mkdir(mode=0o700, exist_ok=True)
-    place.folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)
-    script = delivery.read(job.name)
-    stage_in(place, delivery, script)
-    _write_script(work_dir / job.name, script)
-    project = ""
-    if job.kind is JobKind.META:
-        job = replace(job, native_script=native_script_name(job.name))
-        text, project = _translated(place, delivery, script)
-        _write_script(work_dir / job.native_script, text)
-        place.bundles.write(job.id, job.native_script, text)
-    submission = Submission(
-        script=work_dir / (job.native_script or job.name),
-        work_dir=work_dir,
-        stdout=place.folders.log(job.id, "stdout"),
-        stderr=place.folders.log(job.id, "stderr"),
-        tag=job.tag,
-        name=job.name,
-        text="" if job.kind is JobKind.META else script.decode("utf-8", "replace"),
-        options=_split_options(job),
-        array_range=_remaining(job),
-        project=project,
-    )
-    return submission, job, delivery.principals
-
-
 def _explained(job: Job, error: InputError) -> InputError:
     """Say where a refused list of tasks comes from, if it is not what the user asked for."""
-    left = _remaining(job)
+    left = remaining(job)
     if left == job.array_range:
         return error
     return InputError(f"not all tasks of {job.array_range} are to run (after_corr), only {left}: {error}")
-
-
-def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[bytes, str]:
-    """Return the script to submit, and what its project is called here."""
-    job = delivery.job
-    meta = parse_meta_script(script.decode("utf-8"), job.name)
-    system = this_system(place, delivery, meta.directives)
-    check_script(place, job, meta, system)
-    placement = _with_images(
-        place,
-        meta,
-        system,
-        Placement(
-            work_dir=str(place.folders.work_dir(job.id)),
-            status_file=str(place.folders.status_file(job.id)),
-            array_range=job.array_range,
-        ),
-    )
-    text = translate(meta, system, placement, template_dirs=[place.config.template_folder])
-    return text.encode("utf-8"), system.projects.get(meta.directives.project, "")
-
-
-def _with_images(place: Workplace, meta: MetaScript, system: System, placement: Placement) -> Placement:
-    """Add what the job is to take for the images that its script names.
-
-    Raises:
-        InputError, StoreError: An image is not there.
-        RefusedError: The policy does not allow it.
-    """
-    urls = [image.url for image in meta.directives.images]
-    minute = int(place.now().timestamp() // 60)
-    placement = replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
-    check_images(place.config.policy, meta, placement.images)
-    return placement
-
-
-def _remaining(job: Job) -> Optional[ArrayRange]:
-    """Return the tasks that are to run: all but those that have ended already."""
-    if job.array_range is None:
-        return None
-    ended = {task_id for task_id, task in job.tasks.items() if task.state.final}
-    return job.array_range.only(set(job.array_range.task_ids()) - ended)
-
-
-def _split_options(job: Job) -> tuple[str, ...]:
-    if job.kind is not JobKind.LOCAL:
-        return ()
-    try:
-        return tuple(shlex.split(job.submit_options))
-    except ValueError as error:
-        raise InputError(f"submit_opt: {error}: {job.submit_options!r}") from error
-
-
-def _write_script(path: Path, content: bytes) -> None:
-    """Write a script that its owner may run; an input of the same name is never followed or kept."""
-    if path.is_dir() and not path.is_symlink():
-        raise ArchiveError(f"{INPUT}: has a folder {path.name!r}, which is the name of the script")
-    if os.path.lexists(path):
-        path.unlink()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
-        file.write(content)
 
 
 def _write_durably(path: Path, text: str) -> None:

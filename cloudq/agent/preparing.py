@@ -1,0 +1,132 @@
+"""What is submitted for a job: its work folder filled, its script translated and checked."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Optional
+
+from cloudq.agent.admission import Delivery, admit
+from cloudq.agent.definitions import this_system
+from cloudq.agent.folders import remove_tree
+from cloudq.agent.images import ImageFinder
+from cloudq.agent.inputs import stage_in
+from cloudq.agent.policing import check_images, check_script
+from cloudq.agent.schedulers.base import Submission
+from cloudq.agent.workplace import Workplace
+from cloudq.bundle import INPUT, check_script_name, native_script_name
+from cloudq.errors import ArchiveError, InputError
+from cloudq.job import ArrayRange, Job, JobKind
+from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
+from cloudq.store import Entry
+from cloudq.system import System
+
+
+def prepare(
+    place: Workplace, job: Job, entries: Mapping[str, Entry]
+) -> tuple[Submission, Job, tuple[str, ...]]:
+    """Fill the work folder and make the script to submit.
+
+    Args:
+        entries: The bundle's objects by name.
+
+    Returns:
+        What to submit, the job with what was added, and who signed it.
+
+    Raises:
+        RefusedError: The job must not run here.
+        InputError, ArchiveError, NotFoundError, ConfigError: The bundle cannot be run here.
+    """
+    check_script_name(job.name)
+    delivery = admit(place, job, entries)
+    work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
+    remove_tree(work_dir)
+    work_dir.mkdir(mode=0o700)
+    spool.mkdir(mode=0o700, exist_ok=True)
+    place.folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)
+    script = delivery.read(job.name)
+    stage_in(place, delivery, script)
+    _write_script(work_dir / job.name, script)
+    project = ""
+    if job.kind is JobKind.META:
+        job = replace(job, native_script=native_script_name(job.name))
+        text, project = _translated(place, delivery, script)
+        _write_script(work_dir / job.native_script, text)
+        place.bundles.write(job.id, job.native_script, text)
+    submission = Submission(
+        script=work_dir / (job.native_script or job.name),
+        work_dir=work_dir,
+        stdout=place.folders.log(job.id, "stdout"),
+        stderr=place.folders.log(job.id, "stderr"),
+        tag=job.tag,
+        name=job.name,
+        text="" if job.kind is JobKind.META else script.decode("utf-8", "replace"),
+        options=_split_options(job),
+        array_range=remaining(job),
+        project=project,
+    )
+    return submission, job, delivery.principals
+
+
+def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[bytes, str]:
+    """Return the script to submit, and what its project is called here."""
+    job = delivery.job
+    meta = parse_meta_script(script.decode("utf-8"), job.name)
+    system = this_system(place, delivery, meta.directives)
+    check_script(place, job, meta, system)
+    placement = _with_images(
+        place,
+        meta,
+        system,
+        Placement(
+            work_dir=str(place.folders.work_dir(job.id)),
+            status_file=str(place.folders.status_file(job.id)),
+            array_range=job.array_range,
+        ),
+    )
+    text = translate(meta, system, placement, template_dirs=[place.config.template_folder])
+    return text.encode("utf-8"), system.projects.get(meta.directives.project, "")
+
+
+def _with_images(place: Workplace, meta: MetaScript, system: System, placement: Placement) -> Placement:
+    """Add what the job is to take for the images that its script names.
+
+    Raises:
+        InputError, StoreError: An image is not there.
+        RefusedError: The policy does not allow it.
+    """
+    urls = [image.url for image in meta.directives.images]
+    minute = int(place.now().timestamp() // 60)
+    placement = replace(placement, images=ImageFinder(place.config).find(urls, system, placement, minute))
+    check_images(place.config.policy, meta, placement.images)
+    return placement
+
+
+def remaining(job: Job) -> Optional[ArrayRange]:
+    """Return the tasks that are to run: all but those that have ended already."""
+    if job.array_range is None:
+        return None
+    ended = {task_id for task_id, task in job.tasks.items() if task.state.final}
+    return job.array_range.only(set(job.array_range.task_ids()) - ended)
+
+
+def _split_options(job: Job) -> tuple[str, ...]:
+    if job.kind is not JobKind.LOCAL:
+        return ()
+    try:
+        return tuple(shlex.split(job.submit_options))
+    except ValueError as error:
+        raise InputError(f"submit_opt: {error}: {job.submit_options!r}") from error
+
+
+def _write_script(path: Path, content: bytes) -> None:
+    """Write a script that its owner may run; an input of the same name is never followed or kept."""
+    if path.is_dir() and not path.is_symlink():
+        raise ArchiveError(f"{INPUT}: has a folder {path.name!r}, which is the name of the script")
+    if os.path.lexists(path):
+        path.unlink()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
+        file.write(content)
