@@ -159,9 +159,8 @@ def test_an_agent_of_which_nothing_can_be_understood_gets_inputs_in_the_bundle(
 ) -> None:
     bundles.store.write("agent/.systems/sys1.json", b"?")
     (laptop.home / "large").write_bytes(LARGE)
-    assert not sharing.may_share(
-        bundles, laptop.config, Demand("sys1"), [Input(laptop.home / "large", "large")]
-    )
+    inputs = sharing.measure([Input(laptop.home / "large", "large")])
+    assert not sharing.may_share(bundles, laptop.config, Demand("sys1"), inputs)
 
 
 def test_jobs_for_any_share_if_all_agents_know_that(laptop: Laptop, bundles: Bundles) -> None:
@@ -301,7 +300,7 @@ def test_more_inputs_than_a_job_may_refer_to_share_one_archive(
     monkeypatch.setattr(sharing, "MAX_INPUT_BLOBS", 2)
     monkeypatch.setattr(sharing, "WORTH_SHARING", 1)
     inputs = [Input(Path(laptop.write(name, name)).resolve(), name) for name in "abc"]
-    assert [shared.files for shared in sharing.pack_apart(inputs, tmp_path)] == [1, 2]
+    assert [shared.files for shared in sharing.pack_apart(sharing.measure(inputs), tmp_path)] == [1, 2]
 
 
 def test_what_vanishes_while_it_is_measured_has_no_size(tmp_path: Path) -> None:

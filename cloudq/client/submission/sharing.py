@@ -45,7 +45,21 @@ class Shared:
     archive: Optional[Path] = None
 
 
-def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: Iterable[Input]) -> bool:
+@dataclass(frozen=True)
+class Measured:
+    """An input, how many files it is, and about how many bytes they have."""
+
+    input: Input
+    files: int
+    size: int
+
+
+def measure(inputs: Iterable[Input]) -> tuple[Measured, ...]:
+    """Look through inputs, each once: folders may be deep."""
+    return tuple(Measured(item, *_measured(item.path)) for item in inputs)
+
+
+def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: Iterable[Measured]) -> bool:
     """Tell whether inputs may lie beside the bundle: they are large, and each agent of the job knows that.
 
     All agents count that ever told of themselves, also those that are silent.
@@ -53,7 +67,7 @@ def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: It
     Raises:
         StoreError: The agents could not be asked.
     """
-    if not config.dedup or sum(measured(item.path)[1] for item in inputs) < WORTH_SHARING:
+    if not config.dedup or sum(item.size for item in inputs) < WORTH_SHARING:
         return False
     try:
         named = demand.system.upper() != ANY
@@ -64,9 +78,9 @@ def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: It
     return bool(known) and all(known)
 
 
-def pack_apart(inputs: Sequence[Input], folder: Path) -> tuple[Shared, ...]:
+def pack_apart(inputs: Sequence[Measured], folder: Path) -> tuple[Shared, ...]:
     """Pack each large input by itself and all others together. Raises InputError."""
-    large = [item for item in inputs if measured(item.path)[1] >= WORTH_SHARING][: MAX_INPUT_BLOBS - 1]
+    large = [item for item in inputs if item.size >= WORTH_SHARING][: MAX_INPUT_BLOBS - 1]
     parts = [[item] for item in large]
     others = [item for item in inputs if item not in large]
     return tuple(
@@ -104,8 +118,7 @@ def place(bundles: Bundles, job_id: str, wanted: Iterable[Shared]) -> tuple[Inpu
     return tuple(blobs)
 
 
-def measured(path: Path) -> tuple[int, int]:
-    """Return how many files a path has, or is, and about how many bytes they have."""
+def _measured(path: Path) -> tuple[int, int]:
     if not path.is_dir():
         return 1, path.stat().st_size
     sizes = [_size(Path(top, name)) for top, _, names in os.walk(path) for name in names]
@@ -119,11 +132,11 @@ def _size(path: Path) -> int:
         return 0  # Gone meanwhile, or not to be read: whoever packs it says so.
 
 
-def _packed(inputs: Sequence[Input], archive: Path) -> Shared:
+def _packed(inputs: Sequence[Measured], archive: Path) -> Shared:
     from cloudq import signing
 
-    pack_inputs(inputs, archive)
-    files = sum(measured(item.path)[0] for item in inputs)
+    pack_inputs([item.input for item in inputs], archive)
+    files = sum(item.files for item in inputs)
     return Shared(signing.digest_file(archive), archive.stat().st_size, files, archive)
 
 

@@ -43,12 +43,13 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
 def _packed(
     bundles: Bundles, config: ClientConfig, parcel: Parcel, inputs: Sequence[Input], folder: Path
 ) -> Parcel:
-    from cloudq.client.submission.sharing import may_share, pack_apart
+    from cloudq.client.submission.sharing import may_share, measure, pack_apart
 
-    shared = may_share(bundles, config, parcel.outlook.demand, inputs)
+    measured = measure(inputs)
+    shared = may_share(bundles, config, parcel.outlook.demand, measured)
     with waiting("packing inputs"):
         if shared:
-            return replace(parcel, shared=pack_apart(inputs, folder))
+            return replace(parcel, shared=pack_apart(measured, folder))
         pack_inputs(inputs, folder / INPUT)
         return replace(parcel, archive=folder / INPUT)
 
