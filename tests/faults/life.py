@@ -69,7 +69,7 @@ class Life:
             self.client.request_cancel(self.client.load(self.job.id).job)
         else:
             self.site.cluster.move("1", NativeState.COMPLETED, exit_code=0)
-        self._pass_until(lambda: not self.trouble() or final_job(self).state.final)
+        self._pass_until(lambda: not self.trouble() or self._settled)
         self._passes(PATIENCE)
 
     def check(self, where: str) -> None:
@@ -87,6 +87,12 @@ class Life:
         assert {"data", "result"} <= set(packed.namelist()), where
         assert [entry.key for entry in self.bucket.list("agent/")] == [], where
         assert list(self.site.folders.job_ids()) == [], where
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the job has ended, and the agent has nothing left to do for it."""
+        left = [*self.bucket.list("agent/"), *self.site.folders.job_ids()]
+        return final_job(self).state.final and not left
 
     def close(self) -> None:
         """Stop the agents."""
