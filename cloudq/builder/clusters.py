@@ -29,6 +29,7 @@ class Instance:
     state: str
     launched: datetime
     is_head: bool
+    is_spot: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,15 @@ class Cluster:
         return self.lease_until is not None and now >= self.lease_until
 
     def cost_so_far(self, now: datetime, table: PriceTable, region: str) -> float:
-        """Return what it has cost at least, in US dollars: nodes that are gone are not seen any more."""
+        """Return what it has cost at least, in US dollars: nodes that are gone are not seen any more.
+
+        Spot instances count with the part of the price on demand that is guessed.
+        """
         cost = _hours(now - self.created) * self.label.idle_price
         for instance in self.instances:
             price = None if instance.is_head else table.instance(instance.type, region)
-            cost += _hours(now - instance.launched) * (price or 0.0)
+            share = table.spot_share if instance.is_spot else 1.0
+            cost += _hours(now - instance.launched) * (price or 0.0) * share
         return cost
 
 
@@ -180,6 +185,7 @@ def _instance(description: Any, tags: Mapping[str, str]) -> Instance:
         state=description["State"]["Name"],
         launched=description["LaunchTime"],
         is_head=tags.get(_NODE_TYPE) == "HeadNode",
+        is_spot=description.get("InstanceLifecycle") == "spot",
     )
 
 

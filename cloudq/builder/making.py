@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cloudq.builder.aws import Aws
     from cloudq.builder.creation import Order
     from cloudq.builder.plan import Plan
+    from cloudq.builder.prices import Estimate
 
 _HOURS = click.FloatRange(min=0, min_open=True, max=24 * 365)
 
@@ -211,16 +212,23 @@ def make_order(
         nat=nat,
     )
     estimate = estimate_for(plan, aws, user_folder())
-    return Order(_within(plan, budget, estimate.full), preset_name, estimate, agent_archive)
+    return Order(_within(plan, budget, estimate), preset_name, estimate, agent_archive)
 
 
-def _within(plan: Plan, budget: Optional[float], full: float) -> Plan:
-    """Shorten the lease so that the cluster cannot cost more than the budget."""
+def _within(plan: Plan, budget: Optional[float], estimate: Estimate) -> Plan:
+    """Shorten the lease so that the cluster cannot cost more than the budget. Raises InputError."""
     from dataclasses import replace
 
     from cloudq.builder.prices import affordable
 
-    return plan if budget is None else replace(plan, lease=min(plan.lease, affordable(budget, full)))
+    if budget is None:
+        return plan
+    if estimate.unknown:
+        raise InputError(
+            f"--budget: no price of {', '.join(estimate.unknown)} is known here, so it could not be kept",
+            hint="give it in ~/.cloudq/aws/prices.yaml, see docs/aws.md",
+        )
+    return replace(plan, lease=min(plan.lease, affordable(budget, estimate.full)))
 
 
 @click.command()

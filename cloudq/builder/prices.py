@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
@@ -19,6 +19,9 @@ from cloudq.errors import AwsError, ConfigError
 HOURS_A_MONTH = 730
 _FSX_GB = 1200
 _NODE_ROOT_GB = 45
+_OF_INSTANCES = ("per_vcpu", "instances")
+# By how deep the prices lie.
+_EXPECTED = ("US dollars", "{KIND: US dollars}", "{TYPE: {REGION: US dollars}}")
 _SIZE = re.compile(r"(\d*)xlarge\Z")
 
 PriceOf = Callable[[str], Optional[float]]
@@ -26,19 +29,16 @@ PriceOf = Callable[[str], Optional[float]]
 
 
 @dataclass(frozen=True)
-class PriceTable:
-    """Prices an hour in US dollars, as of a date; see `prices.json`."""
+class DatedPrices:
+    """Prices of instances an hour on demand in US dollars, of one date and source; see `prices.json`."""
 
     date: str
+    source: str
     per_vcpu: Mapping[str, Mapping[str, float]]
     instances: Mapping[str, Mapping[str, float]]
-    spot_share: float
-    public_address: float
-    nat_gateway: float
-    gb_month: Mapping[str, float]
 
     def instance(self, instance_type: str, region: str) -> Optional[float]:
-        """Return the price of one instance for an hour on demand; None if it is not in the table."""
+        """Return the price of one instance; None if it is not here."""
         named = self.instances.get(instance_type, {}).get(region)
         if named is not None:
             return named
@@ -48,34 +48,85 @@ class PriceTable:
 
 
 @dataclass(frozen=True)
+class PriceTable:
+    """All prices that are known here; of the tables the first that has a price counts.
+
+    Attributes:
+        spot_share: What a spot instance usually costs, as a part of the price on demand: a guess.
+    """
+
+    tables: Sequence[DatedPrices]
+    spot_share: float
+    public_address: float
+    nat_gateway: float
+    gb_month: Mapping[str, float]
+
+    def instance(self, instance_type: str, region: str) -> Optional[float]:
+        """Return the price of one instance for an hour on demand; None if no table has it."""
+        return self._find(instance_type, region)[0]
+
+    def date(self, instance_type: str, region: str) -> str:
+        """Return of when that price is; empty if there is none."""
+        return self._find(instance_type, region)[1]
+
+    def _find(self, instance_type: str, region: str) -> tuple[Optional[float], str]:
+        for table in self.tables:
+            price = table.instance(instance_type, region)
+            if price is not None:
+                return price, table.date
+        return None, ""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a cluster costs an hour.
 
     Attributes:
         idle: With no compute node; US dollars.
-        full: With all its nodes.
+        full: With all its nodes at the price on demand, which spot instances rarely reach.
         unknown: Instance types whose price nobody knows, and which are not in the sums.
         source: Where the prices come from, with their date.
+        spot: With all its nodes at what spot usually costs: a guess; None without spot instances.
     """
 
     idle: float
     full: float
     unknown: tuple[str, ...]
     source: str
+    spot: Optional[float] = None
 
 
 def load_prices(folder: Path) -> PriceTable:
-    """Read the packaged table, members of which the user's `prices.yaml` may replace. Raises ConfigError."""
+    """Read the packaged tables, which the user's `prices.yaml` goes before. Raises ConfigError."""
     members = json.loads((files("cloudq.builder") / "prices.json").read_text(encoding="utf-8"))
+    del members["note"]
+    tables = members.pop("tables")
     file = folder / "prices.yaml"
     if file.exists():
-        own = load_yaml(file.read_text(encoding="utf-8"), str(file)) or {}
-        if not isinstance(own, dict) or not set(own) <= set(members):
-            raise ConfigError(f"{file}: expected some of the members {', '.join(members)}")
-        members = {**members, **own}
-        members["instances"] = {**members["instances"], **own.get("instances", {})}
-    del members["note"]
-    return PriceTable(**members)
+        own = _own_prices(file, members)
+        tables.insert(0, {member: own.pop(member, {}) for member in _OF_INSTANCES})
+        tables[0].update(date=str(own.pop("date", "prices.yaml")), source=str(file))
+        members = {**members, **own, "gb_month": {**members["gb_month"], **own.get("gb_month", {})}}
+    return PriceTable(tables=tuple(DatedPrices(**each) for each in tables), **members)
+
+
+def _own_prices(file: Path, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the user's prices: numbers, or mappings down to them."""
+    known = ("date", *_OF_INSTANCES, *members)
+    own = load_yaml(file.read_text(encoding="utf-8"), str(file)) or {}
+    if not isinstance(own, dict) or not set(own) <= set(known):
+        raise ConfigError(f"{file}: expected some of the members {', '.join(known)}")
+    depths = {**dict.fromkeys(_OF_INSTANCES, 2), "gb_month": 1}
+    for member, value in own.items():
+        if member != "date" and not _are_prices(value, depths.get(member, 0)):
+            raise ConfigError(f"{file}: {member}: expected {_EXPECTED[depths.get(member, 0)]}, got {value!r}")
+    return own
+
+
+def _are_prices(value: Any, depth: int) -> bool:
+    if depth:
+        return isinstance(value, dict) and all(_are_prices(each, depth - 1) for each in value.values())
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 def estimate(plan: Plan, table: PriceTable, price_of: PriceOf, *, source: str) -> Estimate:
@@ -93,18 +144,17 @@ def estimate(plan: Plan, table: PriceTable, price_of: PriceOf, *, source: str) -
     idle = instance(plan.preset.head_node) + plan.preset.root_volume_gb * disk + table.public_address
     idle += table.nat_gateway if plan.nat else 0.0
     idle += "fsx-scratch" in plan.preset.storage and _FSX_GB * table.gb_month["fsx-scratch"] / HOURS_A_MONTH
-    share = table.spot_share if plan.spot else 1.0
-    full = idle
+    rest, nodes = idle, 0.0
     for queue in plan.preset.queues:
-        dearest = max(instance(each) for each in queue.instance_types)
-        full += queue.max_nodes * (dearest * share + _NODE_ROOT_GB * disk + address)
-    return Estimate(idle, full, tuple(dict.fromkeys(unknown)), source)
+        nodes += queue.max_nodes * max(instance(each) for each in queue.instance_types)
+        rest += queue.max_nodes * (_NODE_ROOT_GB * disk + address)
+    spot = rest + nodes * table.spot_share if plan.spot else None
+    return Estimate(idle, rest + nodes, tuple(dict.fromkeys(unknown)), source, spot)
 
 
 def estimate_for(plan: Plan, aws: Aws, folder: Path) -> Estimate:
     """Estimate with AWS's own price list; without permission or network for that, with the table."""
     table = load_prices(folder)
-    dated = f"table of {table.date}"
     try:
         listed = {each: list_price(aws, each) for each in _instance_types(plan)}
     except AwsError:
@@ -114,7 +164,14 @@ def estimate_for(plan: Plan, aws: Aws, folder: Path) -> Estimate:
     def price_of(instance_type: str) -> Optional[float]:
         return known.get(instance_type) or table.instance(instance_type, aws.region)
 
-    return estimate(plan, table, price_of, source="AWS price list" if known else dated)
+    dates = {table.date(each, aws.region) for each in _instance_types(plan) if each not in known}
+    return estimate(plan, table, price_of, source=_source(listed=bool(known), dates=sorted(dates - {""})))
+
+
+def _source(*, listed: bool, dates: Sequence[str]) -> str:
+    """Name where prices are from; of tables the oldest that counts."""
+    sources = [*(["AWS price list"] if listed else []), *([f"table of {dates[0]}"] if dates else [])]
+    return " and ".join(sources) or "no prices known"
 
 
 def list_price(aws: Aws, instance_type: str) -> Optional[float]:

@@ -68,11 +68,9 @@ def render_plan(plan: Plan, estimate: Estimate, *, region: str, lease_until: dat
         f"{queue.name}: up to {queue.max_nodes} x {' or '.join(queue.instance_types)}"
         for queue in plan.preset.queues
     )
-    unknown = f" (without {', '.join(estimate.unknown)}: no price known)" if estimate.unknown else ""
     where = plan.store.endpoint_url or "S3"
     hours = plan.lease.total_seconds() / 3600
     place = f"{plan.name} in {region}{', ' + plan.zone if plan.zone else ''}"
-    rate = f"{estimate.idle:.2f} USD an hour idle, {estimate.full:.2f} at full size"
     lines = (
         ("cluster", f"{place}: {plan.preset.description}"),
         ("head node", f"{plan.preset.head_node}, {plan.preset.os}, always on"),
@@ -80,12 +78,27 @@ def render_plan(plan: Plan, estimate: Estimate, *, region: str, lease_until: dat
         ("storage", ", ".join(plan.preset.storage) or "home directories only"),
         ("jobs", f"bucket {plan.store.bucket} in {where}, prefix {plan.store.prefix or '(none)'}"),
         ("way in", _way_in(plan)),
-        ("price", f"{rate}{unknown}; {estimate.source}"),
+        ("price", f"{_rate(estimate)}; {estimate.source}"),
         ("lease", f"{hours:.4g} hours, until {_time(lease_until)}; then, or after "
                   f"{plan.idle.total_seconds() / 60:.4g} minutes without jobs, it ends itself"),
-        ("at most", f"{estimate.full * hours:.2f} USD in that time"),
+        ("at most", _most(estimate, hours)),
     )  # fmt: skip
     return "".join(f"{title:>10}  {text}\n" for title, text in lines)
+
+
+def _rate(estimate: Estimate) -> str:
+    rate = f"{estimate.idle:.2f} USD an hour idle, {estimate.full:.2f} at full size"
+    if estimate.spot is not None:
+        rate += f" if spot costs as much as on demand, perhaps {estimate.spot:.2f}"
+    if estimate.unknown:
+        rate += f" (without {', '.join(estimate.unknown)}: no price known)"
+    return rate
+
+
+def _most(estimate: Estimate, hours: float) -> str:
+    if estimate.unknown:
+        return f"unknown: give the price of {', '.join(estimate.unknown)} in ~/.cloudq/aws/prices.yaml"
+    return f"{estimate.full * hours:.2f} USD in that time"
 
 
 def _way_in(plan: Plan) -> str:

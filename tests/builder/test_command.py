@@ -82,10 +82,15 @@ def test_a_budget_shortens_the_lease(tmp_path: Path) -> None:
             2,
             "--secret-arn: https://s3.example.org is outside AWS",
         ),
+        (
+            ("create", "lab", "--cs-bucket", "b", "--budget", "1", "--instance-type", "x9.huge"),
+            2,
+            "--budget: no price of x9.huge is known here, so it could not be kept",
+        ),
         (("autoscale", "lab", "--threshold", "5"), 2, "--threshold: expected [[JOBS,MINUTES],...]"),
         (("list", "--profile", "nobody"), 1, "The config profile (nobody) could not be found"),
     ],
-    ids=["name", "no name", "no bucket", "preset", "outside", "threshold", "profile"],
+    ids=["name", "no name", "no bucket", "preset", "outside", "budget", "threshold", "profile"],
 )
 def test_what_is_wrong_is_said_in_one_line(
     run: Callable[..., Result], words: tuple[str, ...], status: int, problem: str

@@ -1,14 +1,14 @@
-"""The means of a command: pcluster's command, AWS by boto3, progress, the agent's archive, prices."""
+"""The means of a command: pcluster's command, AWS by boto3, progress, the agent's archive."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import io
-import json
 import os
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Optional
@@ -27,14 +27,13 @@ from cloudq.builder.pcluster import (
     with_node,
 )
 from cloudq.builder.plan import JobStore
-from cloudq.builder.prices import affordable, estimate, estimate_for, list_price, load_prices
+from cloudq.builder.prices import load_prices
 from cloudq.builder.setup_bucket import SetupBucket
 from cloudq.builder.stacks import Event, Stack
-from cloudq.builder.tables import cluster_members, render_clusters, render_plan
+from cloudq.builder.tables import cluster_members, render_clusters
 from cloudq.builder.tags import Label
-from cloudq.errors import AwsError, CloudQError, ClusterError, CommandError, ConfigError
+from cloudq.errors import AwsError, CloudQError, ClusterError, CommandError
 from cloudq.process import Completed
-from tests.builder.conftest import make_order, make_plan
 from tests.builder.fakes import START, Account, FakeAws, recorded
 
 EMPTY = Path("/nonexistent")
@@ -353,67 +352,6 @@ def test_on_windows_the_agent_goes_without_its_daemon(monkeypatch: pytest.Monkey
     assert "python-daemon" in wheelhouse._closure()
 
 
-# Prices
-
-
-def product(**dimension: Any) -> str:
-    return json.dumps({"terms": {"OnDemand": {"t": {"priceDimensions": {"d": dimension}}}}})
-
-
-def test_the_price_list_is_asked_for_plain_linux_in_the_region(s3_environment: None) -> None:
-    from botocore.stub import ANY, Stubber
-
-    aws = open_aws(None, "eu-west-1")
-    pricing = aws.service("pricing", region=aws.regions_of("pricing")[0], patient=False)
-    with Stubber(pricing._client) as stub:
-        prices = [
-            product(unit="Hrs", pricePerUnit={"USD": "0.17"}),
-            product(unit="Hrs", pricePerUnit={"USD": "0"}),
-            product(unit="GB", pricePerUnit={"USD": "9"}),
-        ]
-        asked = {"ServiceCode": "AmazonEC2", "MaxResults": 10, "Filters": ANY}
-        stub.add_response("get_products", {"PriceList": prices}, asked)
-        assert list_price(aws, "c5.xlarge") == 0.17
-        for _ in range(3):
-            stub.add_response("get_products", {"PriceList": prices[:1]}, asked)
-        told = estimate_for(make_plan(), aws, EMPTY)
-    assert told.source == "AWS price list"
-    assert 0.17 < told.idle < 0.2
-    assert list_price(FakeAws(Account()), "c5.xlarge") is None
-
-
-def test_prices_can_be_replaced_by_a_file_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("instances: {x9.huge: {xx-north-1: 7.5}}\n", encoding="utf-8")
-    table = load_prices(tmp_path)
-    assert table.instance("x9.huge", "xx-north-1") == 7.5
-    assert table.instance("c6i.2xlarge", "eu-west-1") == 2 * (table.instance("c6i.xlarge", "eu-west-1") or 0)
-    assert table.instance("c6i.large", "eu-west-1") == (table.instance("c6i.xlarge", "eu-west-1") or 0) / 2
-    assert table.instance("c6i.metal", "eu-west-1") is None
-    (tmp_path / "prices.yaml").write_text("colour: red\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected some of the members date, "):
-        load_prices(tmp_path)
-
-
-def test_an_unknown_price_is_named_and_spot_nat_and_storage_count() -> None:
-    from dataclasses import replace
-
-    table = load_prices(EMPTY)
-    plain = estimate(make_plan(), table, lambda each: 1.0, source="test")
-    spot = estimate(make_plan(spot=True), table, lambda each: 1.0, source="test")
-    assert spot.full < plain.full
-    nat = estimate(make_plan(nat=True), table, lambda each: 1.0, source="test")
-    assert nat.idle - plain.idle == pytest.approx(table.nat_gateway)
-    preset = replace(make_plan().preset, storage=("fsx-scratch",))
-    assert estimate(make_plan(preset=preset), table, lambda each: 1.0, source="test").idle > plain.idle
-    order = make_order()
-    unknown = estimate(order.plan, table, lambda each: None, source="test")
-    assert unknown.unknown == ("t3.medium", "c6i.xlarge", "c5.xlarge")
-    text = render_plan(order.plan, unknown, region="xx-north-1", lease_until=START)
-    assert "(without t3.medium, c6i.xlarge, c5.xlarge: no price known)" in text
-    assert affordable(1, 0.5) == timedelta(hours=2)
-    assert affordable(1, 0) > timedelta(days=365)
-
-
 # The table
 
 
@@ -446,6 +384,16 @@ def test_the_table_tells_age_lease_nodes_and_cost() -> None:
     members = cluster_members(bare, now=now, table=table, region="eu-west-1")
     assert (members["completed"], members["lease_left_seconds"]) == (None, None)
     assert cluster_members(a_cluster(), now=now, table=table, region="x")["nodes"] == 1
+
+
+def test_a_spot_instance_costs_a_part_of_the_price_on_demand() -> None:
+    now, table = START + timedelta(hours=1), load_prices(EMPTY)
+    node = Instance("i-2", "c5.xlarge", "running", START, False)
+    plain, spot = (
+        a_cluster(instances=(replace(node, is_spot=spot),)).cost_so_far(now, table, "us-east-1") - 0.1
+        for spot in (False, True)
+    )
+    assert spot == pytest.approx(plain * table.spot_share)
 
 
 @pytest.mark.parametrize(
