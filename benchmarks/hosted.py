@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Optional
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cloudq.bundle import Bundles  # noqa: E402
-from cloudq.job import Job, JobKind, new_job_id  # noqa: E402
+from cloudq.job import ArrayRange, Job, JobKind, new_job_id  # noqa: E402
 from cloudq.store import StoreAddress, open_store  # noqa: E402
 from cloudq.store.s3_client import make_client  # noqa: E402
 
@@ -58,7 +59,9 @@ class HostedAgent:
         """Return how often a command of the scheduler was run."""
         return self.calls.read_text().split().count(command) if self.calls.exists() else 0
 
-    def submit(self, number: int, *, script: bytes = TRUE, options: str = HELD) -> list[str]:
+    def submit(
+        self, number: int, *, script: bytes = TRUE, options: str = HELD, tasks: Optional[ArrayRange] = None
+    ) -> list[str]:
         """Put jobs into the bucket, as the client does, and return their ids."""
         jobs = [
             Job(
@@ -67,6 +70,7 @@ class HostedAgent:
                 kind=JobKind.LOCAL,
                 submit_to=SYSTEM,
                 submit_options=options,
+                array_range=tasks,
                 submitted=datetime.now(timezone.utc),
             )
             for _ in range(number)
@@ -82,14 +86,18 @@ class HostedAgent:
 
 
 @contextmanager
-def hosted_agent(endpoint: str) -> Iterator[HostedAgent]:
-    """Start an agent with default settings; at the end it, its jobs and its bucket are gone."""
+def hosted_agent(endpoint: str, *, interval: int = 5) -> Iterator[HostedAgent]:
+    """Start an agent; at the end it, its jobs and its bucket are gone.
+
+    Args:
+        interval: Seconds between its passes; all other settings are the default ones.
+    """
     folder = Path(tempfile.mkdtemp(prefix="cloudq-bench-"))
     address = StoreAddress(endpoint, f"bench-{uuid.uuid4().hex[:12]}")
     client = make_client(address)
     client.create_bucket(Bucket=address.bucket)
     store = open_store(address)
-    process = _start(folder, address)
+    process = _start(folder, address, interval)
     try:
         yield HostedAgent(process, Bundles(store), folder / "calls")
     finally:
@@ -106,7 +114,7 @@ def cancel_all() -> None:
     subprocess.run(["scancel", "--me"], check=True)
 
 
-def _start(folder: Path, address: StoreAddress) -> subprocess.Popen[bytes]:
+def _start(folder: Path, address: StoreAddress, interval: int) -> subprocess.Popen[bytes]:
     commands = folder / "commands"
     commands.mkdir()
     for name in _COUNTED:
@@ -117,6 +125,7 @@ def _start(folder: Path, address: StoreAddress) -> subprocess.Popen[bytes]:
     config.write_text(
         f"[default]\nname = {SYSTEM}\ncloudq_endpoint_url = {address.endpoint_url}\n"
         f"cloudq_bucket = {address.bucket}\n[agent]\ntype = slurm\ncloudq_directory = {folder}/agent\n"
+        f"daemon_interval = {interval}\n"
     )
     environment = {
         **os.environ,

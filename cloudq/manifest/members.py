@@ -65,6 +65,7 @@ OPTIONAL = (
     "submit_token", "claim_token", "revision", "attempt",
 )  # fmt: skip
 MEMBERS = ORDER_OF_1_2 + OPTIONAL
+KNOWN = frozenset(MEMBERS)
 # What an agent writes, and the token by which a client knows its own write again. All other members are
 # signed, so that a new one is signed unless it is named here.
 NOT_SIGNED = frozenset({

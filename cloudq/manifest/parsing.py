@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from cloudq.errors import InputError, ManifestError
 from cloudq.job import ArrayRange, InputBlob, Job, JobKind, JobState, Task
-from cloudq.manifest.members import CONDITIONS, MEMBERS, NO_SYSTEM, NUMBERS, TEXTS, TIMES
+from cloudq.manifest.members import CONDITIONS, KNOWN, NO_SYSTEM, NUMBERS, TEXTS, TIMES
 from cloudq.manifest.tasks import parse_tasks
 from cloudq.manifest.times import UNSET, parse_time
 
@@ -71,7 +71,7 @@ def parse_manifest(data: bytes, job_id: str) -> Job:
     values["input_blobs"] = _parse_input_blobs(members.get("input_blobs", ""), fail)
     values["exit_code"] = _parse_exit_code(members.get("exit_code", ""), fail)
     values["tasks"] = _parse_tasks(members, fail)
-    values["extra"] = tuple((k, v) for k, v in members.items() if k not in MEMBERS)
+    values["extra"] = tuple((k, v) for k, v in members.items() if k not in KNOWN)
     for member, value in values["extra"]:
         if _is_deep(value):
             raise fail(member, f"values nested {_DEEPEST} times at most")
@@ -133,6 +133,8 @@ def _parts(value: object) -> Iterable[object]:
 
 
 def _parse_input_blobs(value: object, fail: Fail) -> tuple[InputBlob, ...]:
+    if value == "":
+        return ()
     if not isinstance(value, str):
         raise fail("input_blobs", f"a string, got {value!r:.60}")
     words = value.split()
@@ -146,6 +148,8 @@ def _parse_input_blobs(value: object, fail: Fail) -> tuple[InputBlob, ...]:
 
 def _parse_ids(members: Mapping[str, Any], member: str, fail: Fail) -> tuple[str, ...]:
     value = members.get(member, "")
+    if value == "":
+        return ()
     if not isinstance(value, str):
         raise fail(member, "job ids separated by commas")
     if value.count(",") >= MAX_HOLD_IDS:

@@ -9,7 +9,7 @@ from cloudq.errors import ManifestError
 from cloudq.job import Job
 from cloudq.manifest.members import (
     CONDITIONS,
-    MEMBERS,
+    KNOWN,
     NO_SYSTEM,
     NOT_SIGNED,
     NUMBERS,
@@ -60,7 +60,7 @@ def signed_members(job: Job) -> dict[str, object]:
     return {
         member: value
         for member, value in manifest_members(job).items()
-        if member not in NOT_SIGNED and member in MEMBERS and value not in ("", UNSET)
+        if member not in NOT_SIGNED and member in KNOWN and value not in ("", UNSET)
     }
 
 

@@ -37,6 +37,8 @@ def render_task_errors(tasks: Mapping[int, Task]) -> str:
 def parse_tasks(members: Mapping[str, Any]) -> dict[int, Task]:
     """Read both members. Raises ValueError."""
     tasks: dict[int, Task] = {}
+    if members.get("task_states", "") == members.get("task_errors", "") == "":
+        return tasks
     try:
         states = [part.partition(":") for part in members.get("task_states", "").split()]
         for task_ids, (_, _, state) in zip(_task_ids(ids for ids, _, _ in states), states):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Optional
 
 from cloudq.store import Entry
 
+_ODD = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\x00-\x1f\x7f]")
+
 
 def is_odd(key: str) -> bool:
     """Tell whether obstore refuses a key; its own rule, https://docs.rs/object_store `Path::parse`."""
-    parts = key.split("/")
-    return any(part in ("", ".", "..") for part in parts) or _has_control(key)
-
-
-def _has_control(key: str) -> bool:
-    return any(ord(character) < 32 or ord(character) == 127 for character in key)
+    return bool(_ODD.search(key))
 
 
 def just_before(prefix: str) -> str:

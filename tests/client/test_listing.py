@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 
 import pytest
 
@@ -102,4 +104,17 @@ def test_a_store_fault_is_not_a_missing_job() -> None:
     for job_id in ("a", "b", "c"):
         put_job(bundles, job_id)
     with pytest.raises(StoreUnreachableError, match="no answer"):
+        load_jobs(bundles, now=now())
+
+
+def test_a_listing_that_breaks_off_is_a_fault_and_no_shorter_list() -> None:
+    class BreaksOff(MemoryStore):
+        def list_folders(self, prefix: str) -> Iterator[str]:
+            yield from islice(super().list_folders(prefix), 20)
+            raise StoreUnreachableError("the connection broke off")
+
+    bundles = Bundles(BreaksOff())
+    for number in range(30):
+        put_job(bundles, f"{number:012x}")
+    with pytest.raises(StoreUnreachableError, match="broke off"):
         load_jobs(bundles, now=now())

@@ -12,7 +12,7 @@ from cloudq.client.recollection import cache_folder, keep
 from cloudq.config import ClientConfig
 from cloudq.errors import ManifestError
 from cloudq.job import Job, is_job_id
-from cloudq.manifest import parse_manifest, render_manifest
+from cloudq.manifest import manifest_members, parse_manifest
 
 _FILE = "ended"
 _STALE_ALLOWED = 1000
@@ -87,7 +87,7 @@ class EndedJobs(Mapping[str, Job]):
 
 
 def _line(job: Job) -> bytes:
-    return json.dumps(json.loads(render_manifest(job)), separators=(",", ":")).encode()
+    return json.dumps(manifest_members(job), separators=(",", ":")).encode()
 
 
 def _rendered(lines: Mapping[str, bytes]) -> bytes:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 from types import MappingProxyType
-from typing import Optional, Union
+from typing import Optional, TypeVar, Union
 
 from cloudq.bundle import Bundles
 from cloudq.client.display.values import shown_time, visible
@@ -18,8 +19,15 @@ from cloudq.job import Job
 READERS = 32
 """Manifests that are read at the same time."""
 
+_READERS_OF_ALL = 96
+"""The same for all manifests of a bucket: far from the store it is waiting that takes the time."""
+
+_BATCH = 8
+
 SUBMISSION_TIME = timedelta(hours=1)
 """Without a manifest for so long, a job is not being submitted any more."""
+
+Found = TypeVar("Found")
 
 _OUR_ID = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{4})?\Z")
 _NOTHING: Mapping[str, Job] = MappingProxyType({})
@@ -70,13 +78,35 @@ def load_jobs(
         except NoSuchJobError:
             return job_id if _abandoned(bundles, job_id, now) else None
 
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(READERS) as pool:
-        ids = tuple(bundles.ids())
-        found = list(pool.map(load, ids))
+    ids, found = _each(bundles.ids(), load)
     jobs = sorted((job for job in found if isinstance(job, Job)), key=lambda job: job.submitted or _FIRST)
     return Listing(tuple(jobs), tuple(job_id for job_id in found if isinstance(job_id, str)), ids)
+
+
+def _each(names: Iterable[str], load: Callable[[str], Found]) -> tuple[tuple[str, ...], list[Found]]:
+    """Do something for each of the names, many at a time and while there are more to come.
+
+    Returns:
+        The names and what was found, in order.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def load_batch(batch: Sequence[str]) -> list[Found]:
+        return [load(name) for name in batch]
+
+    with ThreadPoolExecutor(_READERS_OF_ALL) as pool:
+        ids: list[str] = []
+        batches = []
+        try:
+            remaining = iter(names)
+            # By batches, as to hand a name to another thread takes about as long as to read what it is of.
+            while batch := tuple(islice(remaining, _BATCH)):
+                ids += batch
+                batches.append(pool.submit(load_batch, batch))
+            return tuple(ids), [found for batch in batches for found in batch.result()]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def render_open_jobs(jobs: Iterable[Job]) -> str:
