@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import record  # noqa: E402
-from cloudq.agent.heartbeat import Heartbeat  # noqa: E402
+from cloudq.agent.daemon.heartbeat import Heartbeat  # noqa: E402
 from cloudq.agent.passes import Agent  # noqa: E402
 from cloudq.agent.schedulers.base import NativeState  # noqa: E402
 from cloudq.bundle import MANIFEST  # noqa: E402

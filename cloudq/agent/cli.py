@@ -44,7 +44,7 @@ def main(
     if daemon and foreground:
         raise InputError("--daemon: not allowed with --foreground")
     config = _load(log_level)
-    from cloudq.agent import detaching, service
+    from cloudq.agent.daemon import detaching, service
 
     if daemon:
         other = detaching.detach(config)
@@ -65,7 +65,7 @@ def main(
 def stop(*, timeout: int) -> None:
     """Stop the agent on this host; running jobs go on."""
 
-    from cloudq.agent import solitude
+    from cloudq.agent.daemon import solitude
 
     config = _load()
     pid = solitude.stop_agent(config, timedelta(seconds=timeout))
@@ -77,7 +77,7 @@ def stop(*, timeout: int) -> None:
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Say whether the agent runs; exit status 1 if it does not."""
-    from cloudq.agent import solitude
+    from cloudq.agent.daemon import solitude
     from cloudq.agent.folders import Folders
 
     config = _load()
@@ -96,7 +96,7 @@ def status(ctx: click.Context) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Look at everything that an agent needs; exit status 1 if something does not work."""
-    from cloudq.agent.doctor import Machine, examine
+    from cloudq.agent.daemon.doctor import Machine, examine
     from cloudq.doctor import tell
 
     findings = examine(agent_config_file(remembered("config_file")), Machine())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from cloudq.agent import trust
-from cloudq.agent.admission import given_up
-from cloudq.agent.claims import let_go
+from cloudq.agent.rights import trust
+from cloudq.agent.rights.admission import given_up
+from cloudq.agent.rights.claims import let_go
 from cloudq.agent.roster import Roster
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.errors import ConflictError, NoSuchJobError

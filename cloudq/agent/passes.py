@@ -7,22 +7,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Optional
 
-from cloudq.agent import conflicts, intake
-from cloudq.agent.admission import cancel_requested
+from cloudq.agent import conflicts
 from cloudq.agent.collecting import Collector
-from cloudq.agent.copying import answer_requests
 from cloudq.agent.crew import Crew
-from cloudq.agent.finishing import finish
-from cloudq.agent.following import follow, is_at_rest
-from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.pauses import lasts
 from cloudq.agent.queue import Answer
-from cloudq.agent.reception import Reception
 from cloudq.agent.recovery import Recovery
+from cloudq.agent.rights.admission import cancel_requested
 from cloudq.agent.roster import Roster
+from cloudq.agent.running.copying import answer_requests
+from cloudq.agent.running.finishing import finish
+from cloudq.agent.running.following import follow, is_at_rest
+from cloudq.agent.running.starting import start
 from cloudq.agent.schedulers.base import TaskStatuses
-from cloudq.agent.starting import start
-from cloudq.agent.sweep import Sweep
+from cloudq.agent.taking import intake
+from cloudq.agent.taking.reception import Reception
+from cloudq.agent.taking.sweep import Sweep
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record

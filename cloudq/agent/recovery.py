@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from cloudq.agent import trust
-from cloudq.agent.claims import is_taken_away, remember_claim
-from cloudq.agent.finishing import finish, recall_outcome
-from cloudq.agent.observations import recall_observations
+from cloudq.agent.rights import trust
+from cloudq.agent.rights.claims import is_taken_away, remember_claim
 from cloudq.agent.roster import Roster
+from cloudq.agent.running.finishing import finish, recall_outcome
+from cloudq.agent.running.observations import recall_observations
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import ManifestError, NoSuchJobError

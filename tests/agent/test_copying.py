@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
-from cloudq.agent import copying
-from cloudq.agent.copying import answer_requests
 from cloudq.agent.passes import Agent
+from cloudq.agent.running import copying
+from cloudq.agent.running.copying import answer_requests
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import StoreRefusedError, StoreUnreachableError
 from cloudq.job import Job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudq.agent.dependencies import Verdict, judge
+from cloudq.agent.decisions.dependencies import Verdict, judge
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
 from cloudq.job import ArrayRange, Condition, Job, JobKind, JobState, Task
 from tests.agent.conftest import Site, run_passes

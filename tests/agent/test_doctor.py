@@ -14,12 +14,12 @@ from typing import Any, Optional
 import boto3
 import pytest
 
-from cloudq.agent import service
 from cloudq.agent.cli import main
-from cloudq.agent.doctor import Machine, examine
-from cloudq.agent.heartbeat import Heartbeat
-from cloudq.agent.machine import filesystem_of, folder_findings, sharing_finding
-from cloudq.agent.solitude import sole_agent
+from cloudq.agent.daemon import service
+from cloudq.agent.daemon.doctor import Machine, examine
+from cloudq.agent.daemon.heartbeat import Heartbeat
+from cloudq.agent.daemon.machine import filesystem_of, folder_findings, sharing_finding
+from cloudq.agent.daemon.solitude import sole_agent
 from cloudq.agentconfig import load_agent_config
 from cloudq.bundle import Bundles
 from cloudq.errors import CommandError

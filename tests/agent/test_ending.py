@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cloudq.agent.ending import GRACE, LAST_CALL, Phase, Term, decide, parse_term
+from cloudq.agent.daemon.ending import GRACE, LAST_CALL, Phase, Term, decide, parse_term
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)

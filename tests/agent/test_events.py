@@ -13,8 +13,8 @@ from typing import Optional
 
 import pytest
 
-from cloudq.agent import events
-from cloudq.agent.events import Events
+from cloudq.agent.daemon import events
+from cloudq.agent.daemon.events import Events
 from cloudq.errors import StoreRefusedError
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/cloudq"
@@ -139,6 +139,6 @@ def test_without_a_queue_only_the_time_counts() -> None:
 
 
 def test_boto3_is_not_imported_for_an_agent_without_a_queue() -> None:
-    code = "import sys, cloudq.agent.service, cloudq.agent.events; print('botocore' in sys.modules)"
+    code = "import sys; from cloudq.agent.daemon import events, service; print('botocore' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "False\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cloudq.agent.folders import open_of_job, read_note
-from cloudq.agent.following import read_exit_code
 from cloudq.agent.passes import Agent
+from cloudq.agent.running.following import read_exit_code
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.job import Job
 from tests.agent.conftest import Site, run_passes

@@ -14,8 +14,8 @@ from typing import Optional
 
 import pytest
 
-from cloudq.agent.images import ImageFinder, find_runtime
-from cloudq.agent.registry import Answer, pin, registry_of
+from cloudq.agent.running.images import ImageFinder, find_runtime
+from cloudq.agent.running.registry import Answer, pin, registry_of
 from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.errors import CommandError, ConfigError, InputError, StoreUnreachableError
 from cloudq.job import JobState

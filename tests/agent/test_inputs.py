@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloudq import archive
-from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.job import InputBlob, Job, JobState
 from cloudq.policy import Policy
 from cloudq.presence import parse_presence

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cloudq.agent.daemon.solitude import sole_agent
 from cloudq.agent.lease import Lease
-from cloudq.agent.solitude import sole_agent
 from cloudq.bundle import Bundles
 from cloudq.errors import AgentRunsError, StoreError, StoreUnreachableError
 from cloudq.presence import Presence

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.agent.pace import LONGEST, Pace
 from cloudq.agent.passes import RETRY_AFTER
 from cloudq.agent.schedulers.base import NativeState

@@ -201,7 +201,7 @@ def test_a_job_for_any_system_is_left_to_those_whose_policy_takes_it(site: Site,
     site.settings["policy"] = HOUR
     job = site.submit(b"#!/bin/sh\n#$ walltime: 2h\necho\n", run_on="ANY")
     here, there = site.new_agent(), other.new_agent()
-    from cloudq.agent.heartbeat import Heartbeat
+    from cloudq.agent.daemon.heartbeat import Heartbeat
 
     there.place.folders.agent_log.touch()
     Heartbeat(there).beat()

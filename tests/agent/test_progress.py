@@ -6,7 +6,7 @@ from typing import Optional
 
 import pytest
 
-from cloudq.agent.progress import overall_progress, parse_progress
+from cloudq.agent.decisions.progress import overall_progress, parse_progress
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.job import ArrayRange, Job, JobKind, JobState, Task
 from tests.agent.conftest import Site, run_passes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import OUTPUT
 from cloudq.client.jobs.deletion import delete_job

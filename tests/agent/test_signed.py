@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cloudq import signing
+from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.agent.folders import Folders
-from cloudq.agent.heartbeat import Heartbeat
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.bundle import CANCEL, CANCEL_SIGNATURE, INPUT, JOB_SIGNATURE, MANIFEST, PROJECT
 from cloudq.job import Job, JobKind, JobState, new_job_id

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cloudq.agent.heartbeat import Heartbeat
-from cloudq.agent.service import _refusal
+from cloudq.agent.daemon.heartbeat import Heartbeat
+from cloudq.agent.daemon.service import _refusal
 from cloudq.agent.trouble import Trouble
 from cloudq.errors import StoreRefusedError, StoreUnreachableError
 from tests.agent.cluster import time_out

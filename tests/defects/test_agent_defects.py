@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudq.agent.heartbeat import Heartbeat
+from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.agent.passes import Agent
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import StoreUnreachableError

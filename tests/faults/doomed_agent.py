@@ -23,7 +23,9 @@ import boto3  # noqa: F401 - loaded before the forks
 import obstore  # noqa: F401
 
 import cloudq
-from cloudq.agent import claims, passes, service
+from cloudq.agent import passes
+from cloudq.agent.daemon import service
+from cloudq.agent.rights import claims
 from cloudq.agentconfig import load_agent_config
 from cloudq.process import DEFAULT_TIMEOUT, Completed, run
 from cloudq.store import Entry, Store, StoreAddress, open_store, probe

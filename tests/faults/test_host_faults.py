@@ -125,8 +125,8 @@ def test_a_clock_that_jumps_between_passes_changes_no_outcome(tmp_path: Path, ho
 
 def test_a_lock_of_an_agent_before_the_reboot_holds_up_nobody(tmp_path: Path) -> None:
     """Its pid may be another program's by now: the lock counts, not the pid file."""
+    from cloudq.agent.daemon.solitude import is_running
     from cloudq.agent.folders import Folders
-    from cloudq.agent.solitude import is_running
 
     folders = Folders(tmp_path, "here")
     folders.prepare()

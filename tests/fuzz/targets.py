@@ -19,13 +19,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from cloudq.agent.claims import is_taken_away
-from cloudq.agent.ending import parse_term
-from cloudq.agent.finishing import recall_outcome
+from cloudq.agent.daemon.ending import parse_term
+from cloudq.agent.decisions.progress import parse_progress
 from cloudq.agent.folders import Folders
 from cloudq.agent.ledger import Ledger
-from cloudq.agent.observations import recall_observations
-from cloudq.agent.progress import parse_progress
+from cloudq.agent.rights.claims import is_taken_away
+from cloudq.agent.running.finishing import recall_outcome
+from cloudq.agent.running.observations import recall_observations
 from cloudq.agent.schedulers import SCHEDULERS
 from cloudq.agent.schedulers.base import KillExplainer, Scheduler
 from cloudq.agent.schedulers.slurm import Slurm

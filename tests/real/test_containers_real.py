@@ -20,8 +20,8 @@ from typing import Callable
 
 import pytest
 
-from cloudq.agent.images import ImageFinder
-from cloudq.agent.registry import pin
+from cloudq.agent.running.images import ImageFinder
+from cloudq.agent.running.registry import pin
 from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.metascript import Placement, parse_meta_script, translate
 from cloudq.system import System

@@ -1,6 +1,6 @@
 {#-
 The program that copies files and folders, from and to buckets too, for any POSIX /bin/sh. What it may ask its agent for
-needs no key: the agent gives URLs that are good for one object each and end soon (cloudq/agent/copying.py). So long
+needs no key: the agent gives URLs that are good for one object each and end soon (cloudq/agent/running/copying.py). So long
 lists are asked for in pieces, and again if a URL has ended meanwhile. URLs go by standard input, as `ps` shows arguments.
 Everything else in S3 is left to the command aws, with a profile of this account.
 -#}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cloudq.agent.admission import Delivery
-from cloudq.agent.copying import places
+from cloudq.agent.rights.admission import Delivery
+from cloudq.agent.running.copying import places
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import PROJECT, RESOURCE
 from cloudq.metascript import Directives

@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent import joblogs
-from cloudq.agent.admission import cancel_requested
+from cloudq.agent.decisions.lifecycle import Evidence, advance
+from cloudq.agent.decisions.progress import overall_progress
 from cloudq.agent.folders import read_note
-from cloudq.agent.kills import explain_kills
-from cloudq.agent.lifecycle import Evidence, advance
-from cloudq.agent.observations import observe
-from cloudq.agent.progress import overall_progress
+from cloudq.agent.rights.admission import cancel_requested
+from cloudq.agent.running import joblogs
+from cloudq.agent.running.kills import explain_kills
+from cloudq.agent.running.observations import observe
 from cloudq.agent.schedulers.base import NativeState, TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.errors import CloudQError

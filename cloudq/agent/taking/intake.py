@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
-from cloudq.agent.admission import admit, has_expired
-from cloudq.agent.claims import let_go, remember_claim
-from cloudq.agent.definitions import this_system
-from cloudq.agent.policing import check_script
+from cloudq.agent.rights.admission import admit, has_expired
+from cloudq.agent.rights.claims import let_go, remember_claim
+from cloudq.agent.rights.policing import check_script
+from cloudq.agent.running.definitions import this_system
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import PROJECT, RESOURCE, Record, check_script_name
 from cloudq.errors import (

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import open_of_job
-from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.schedulers.base import NativeState, NativeStatus, TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
 

@@ -14,17 +14,17 @@ from datetime import datetime, timedelta, timezone
 from typing import Optional
 
 import cloudq
-from cloudq.agent.ending import Ending, Phase
-from cloudq.agent.events import Events
+from cloudq.agent.daemon.ending import Ending, Phase
+from cloudq.agent.daemon.events import Events
+from cloudq.agent.daemon.heartbeat import Heartbeat
+from cloudq.agent.daemon.signals import Signals
+from cloudq.agent.daemon.solitude import sole_agent
 from cloudq.agent.folders import Folders
-from cloudq.agent.heartbeat import Heartbeat
-from cloudq.agent.images import find_runtime
 from cloudq.agent.lease import Lease
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
+from cloudq.agent.running.images import find_runtime
 from cloudq.agent.schedulers import open_scheduler
-from cloudq.agent.signals import Signals
-from cloudq.agent.solitude import sole_agent
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import Workplace
 from cloudq.agentconfig import AgentConfig

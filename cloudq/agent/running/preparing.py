@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent.admission import Delivery, admit
-from cloudq.agent.definitions import this_system
 from cloudq.agent.folders import remove_tree
-from cloudq.agent.images import ImageFinder
-from cloudq.agent.inputs import stage_in
-from cloudq.agent.policing import check_images, check_script
+from cloudq.agent.rights.admission import Delivery, admit
+from cloudq.agent.rights.policing import check_images, check_script
+from cloudq.agent.running.definitions import this_system
+from cloudq.agent.running.images import ImageFinder
+from cloudq.agent.running.inputs import stage_in
 from cloudq.agent.schedulers.base import Submission
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import INPUT, check_script_name, native_script_name

@@ -8,8 +8,8 @@ import logging
 from datetime import datetime, timedelta
 from typing import Optional
 
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import read_note
-from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.workplace import Workplace
 from cloudq.errors import CloudQError
 from cloudq.job import Job, tag_of

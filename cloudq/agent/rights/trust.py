@@ -6,8 +6,8 @@ import logging
 from dataclasses import replace
 from typing import Optional
 
-from cloudq.agent.admission import given_up
 from cloudq.agent.ledger import NEVER_RUN, Page
+from cloudq.agent.rights.admission import given_up
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import Record
 from cloudq.errors import RefusedError

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Optional
 
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import read_note
-from cloudq.agent.lifecycle import unfinished
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.store.files import appearing

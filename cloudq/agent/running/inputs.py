@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloudq import archive
-from cloudq.agent.admission import Delivery, by_policy
+from cloudq.agent.rights.admission import Delivery, by_policy
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import INPUT
 

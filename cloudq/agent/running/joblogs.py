@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from cloudq.agent.decisions.progress import parse_progress
 from cloudq.agent.folders import open_of_job
-from cloudq.agent.progress import parse_progress
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import LIVE, parse_segment_name, segment_name
 

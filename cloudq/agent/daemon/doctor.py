@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Optional
 
+from cloudq.agent.daemon.machine import folder_findings, sharing_finding
+from cloudq.agent.daemon.solitude import is_running, read_pid
 from cloudq.agent.folders import Folders
-from cloudq.agent.images import find_runtime
-from cloudq.agent.machine import folder_findings, sharing_finding
 from cloudq.agent.queue import Queue
+from cloudq.agent.running.images import find_runtime
 from cloudq.agent.schedulers import open_scheduler
-from cloudq.agent.solitude import is_running, read_pid
 from cloudq.agentconfig import AgentConfig, load_agent_config
 from cloudq.bundle import Bundles, probe_folder
 from cloudq.doctor import ConfigCheck

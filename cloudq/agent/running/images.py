@@ -14,7 +14,7 @@ from typing import Optional
 
 from filelock import FileLock
 
-from cloudq.agent.registry import pin, registry_of
+from cloudq.agent.running.registry import pin, registry_of
 from cloudq.agentconfig import DETECT, AgentConfig
 from cloudq.errors import CommandError, InputError, NotFoundError, StoreRefusedError
 from cloudq.metascript import Placement, container_program

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from cloudq.agent.daemon.service import open_queue, run_forever
+from cloudq.agent.daemon.solitude import sole_agent
 from cloudq.agent.lease import check_gone
-from cloudq.agent.service import open_queue, run_forever
-from cloudq.agent.solitude import sole_agent
 from cloudq.agentconfig import AgentConfig
 from cloudq.bundle import Bundles
 from cloudq.errors import AgentRunsError, CloudQError

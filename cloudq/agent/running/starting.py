@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
-from cloudq.agent import claims
-from cloudq.agent.admission import cancel_requested
+from cloudq.agent.decisions.lifecycle import outcome_of
 from cloudq.agent.folders import read_note
-from cloudq.agent.following import read_exit_code
-from cloudq.agent.lifecycle import outcome_of
-from cloudq.agent.preparing import prepare, remaining
+from cloudq.agent.rights import claims
+from cloudq.agent.rights.admission import cancel_requested
+from cloudq.agent.running.following import read_exit_code
+from cloudq.agent.running.preparing import prepare, remaining
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import CANCEL
 from cloudq.errors import (

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Optional
 
 from cloudq import archive
-from cloudq.agent import joblogs
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import make_accessible, read_note
-from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.running import joblogs
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
 from cloudq.errors import ConflictError, NoSuchJobError, StoreError

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Optional
 
-from cloudq.agent import intake
-from cloudq.agent.admission import cancel_requested, has_expired
-from cloudq.agent.dependencies import Verdict, judge
-from cloudq.agent.intake import Candidate, Decision
+from cloudq.agent.decisions.dependencies import Verdict, judge
 from cloudq.agent.pauses import lasts
+from cloudq.agent.rights.admission import cancel_requested, has_expired
 from cloudq.agent.roster import Roster
+from cloudq.agent.taking import intake
+from cloudq.agent.taking.intake import Candidate, Decision
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Record
 from cloudq.errors import ManifestError, NoSuchJobError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Optional
 
-from cloudq.agent.lifecycle import unfinished
+from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.job import Job
 
 # The second word is that of Cloudmesh: `# cloudmesh status=running progress=50 pid=1`.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Optional
 
-from cloudq.agent.admission import by_policy
+from cloudq.agent.rights.admission import by_policy
 from cloudq.agent.workplace import Workplace
 from cloudq.errors import RefusedError
 from cloudq.job import Job

@@ -1,0 +1,1 @@
+"""What follows from what. Values in, values out; no I/O."""

@@ -1,0 +1,1 @@
+"""What may run here, and whose it is: admission, policy, claims, trust."""

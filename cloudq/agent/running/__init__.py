@@ -1,0 +1,1 @@
+"""The way of a job that was taken: prepared, submitted, followed, finished."""

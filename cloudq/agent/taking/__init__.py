@@ -1,0 +1,1 @@
+"""Which jobs of the bucket an agent takes."""
