@@ -42,13 +42,14 @@ class Service:
     def items(self, operation: str, member: str, **arguments: Any) -> Iterator[Any]:
         """Yield what a listing call has in one member of its answer, page by page."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             for page in self._client.get_paginator(operation).paginate(**arguments):
                 yield from page.get(member) or ()
         except ClientError as error:
             raise _from_answer(self._name, operation, error.response) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise AwsError(f"AWS, {self._name}: {' '.join(str(error).split())}") from error
 
 
@@ -80,8 +81,13 @@ class Aws:
 
     @property
     def partition(self) -> str:
-        """The first word of this region's ARNs: aws, aws-cn, aws-us-gov."""
-        return str(self.session.get_partition_for_region(self.region))
+        """The first word of this region's ARNs: aws, aws-cn, aws-us-gov. Raises AwsError if there is none."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return str(self.session.get_partition_for_region(self.region))
+        except BotoCoreError as error:
+            raise AwsError(f"AWS: no region is called {self.region!r}", hint="see --region") from error
 
     @cached_property
     def _services(self) -> dict[str, Service]:
@@ -122,7 +128,7 @@ def open_aws(profile: Optional[str], region: Optional[str]) -> Aws:
     """Find credentials and a region the usual way: profile, environment, role, SSO.
 
     Raises:
-        AwsError: There is no such profile, there are no credentials, or no region is named.
+        AwsError: There is no such profile, there are no credentials, or no region is named that can be.
     """
     from boto3.session import Session
     from botocore.exceptions import BotoCoreError, ProfileNotFound
@@ -140,4 +146,6 @@ def open_aws(profile: Optional[str], region: Optional[str]) -> Aws:
         )
     if not session.region_name:
         raise AwsError(_NO_REGION, hint="give --region, or run `aws configure`")
-    return Aws(session, profile or "")
+    aws = Aws(session, profile or "")
+    _ = aws.partition  # a region of none is a mistake
+    return aws

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -48,6 +49,20 @@ def account_options(command: Command) -> Command:
     return decorated
 
 
+class Amount(click.FloatRange):
+    """A number above nothing; click's own range lets `nan` and `inf` pass."""
+
+    def __init__(self, most: float = 1e9) -> None:
+        super().__init__(min=0, min_open=True, max=most)
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not isfinite(number):
+            self.fail(f"{number} is no amount.", param, ctx)
+        return number
+
+
+HOURS = Amount(24 * 365)
 name_option = click.option("--name", metavar="NAME", help="The cluster's name.")
 name_argument = click.argument("name_argument", metavar="[NAME]", required=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

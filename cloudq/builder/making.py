@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from cloudq.builder.invocation import (
+    HOURS,
+    Amount,
     StoreOptions,
     account_options,
     client_store,
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from cloudq.builder.creation import Order
     from cloudq.builder.plan import Plan
     from cloudq.builder.prices import Estimate
-
-_HOURS = click.FloatRange(min=0, min_open=True, max=24 * 365)
 
 
 def plan_options(command: Any) -> Any:
@@ -90,13 +90,13 @@ def plan_options(command: Any) -> Any:
                 "--lease",
                 default=8.0,
                 show_default=True,
-                type=_HOURS,
+                type=HOURS,
                 metavar="HOURS",
                 help="How long the cluster may live.",
             ),
             click.option(
                 "--budget",
-                type=click.FloatRange(min=0, min_open=True),
+                type=Amount(),
                 metavar="USD",
                 help="Shorten the lease so that it cannot cost more.",
             ),

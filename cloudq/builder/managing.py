@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from cloudq.builder.invocation import (
+    HOURS,
     account_options,
     json_option,
     name_argument,
@@ -81,7 +82,7 @@ def delete(
 @click.option(
     "--lease",
     required=True,
-    type=click.FloatRange(min=0, min_open=True, max=24 * 365),
+    type=HOURS,
     metavar="HOURS",
     help="How long the cluster may live from now on.",
 )

@@ -17,6 +17,8 @@ from cloudq.system import ANY
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
 _LONGEST_NAME = 40
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html
+_SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+\Z", re.ASCII)
 _AWS_S3 = re.compile(r"s3[a-z0-9.-]*\.amazonaws\.com(\.cn)?\Z")
 
 
@@ -97,8 +99,10 @@ def make_store(*, endpoint_url: str, bucket: str, prefix: str, secret_arn: str) 
     if not bucket or "/" in bucket:
         raise InputError(f"--cs-bucket: expected the name of a bucket, got {bucket!r}")
     endpoint_url = "" if _AWS_S3.search(host) else endpoint_url
-    if secret_arn and not secret_arn.startswith("arn:"):
-        raise InputError(f"--secret-arn: expected the ARN of a secret, got {secret_arn!r}")
+    if secret_arn and not _SECRET.match(secret_arn):
+        raise InputError(
+            f"--secret-arn: expected arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, got {secret_arn!r}"
+        )
     prefix = prefix.strip("/")
     return JobStore(
         endpoint_url, bucket, f"{prefix}/" if prefix else "", "" if not endpoint_url else secret_arn

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from importlib import metadata
+from math import isfinite
 from typing import Optional
 
 from cloudq.builder.clusters import DELETING, FAILED
@@ -120,7 +121,13 @@ def parse_threshold(text: str) -> tuple[Rule, ...]:
         raise InputError(problem) from error
     for rule in rules:
         numbers = isinstance(rule.jobs, int) and isinstance(rule.minutes, (int, float))
-        if not numbers or isinstance(rule.jobs, bool) or rule.jobs < 1 or rule.minutes < 0:
+        if (
+            not numbers
+            or not isfinite(rule.minutes)
+            or isinstance(rule.jobs, bool)
+            or rule.jobs < 1
+            or rule.minutes < 0
+        ):
             raise InputError(problem)
     if not rules:
         raise InputError(problem)

@@ -87,10 +87,40 @@ def test_a_budget_shortens_the_lease(tmp_path: Path) -> None:
             2,
             "--budget: no price of x9.huge is known here, so it could not be kept",
         ),
+        (
+            (
+                "create",
+                "lab",
+                "--cs-bucket",
+                "b",
+                "--cs-endpoint",
+                "https://s3.example.org",
+                "--secret-arn",
+                "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*",
+            ),
+            2,
+            "--secret-arn: expected arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, got",
+        ),
+        (
+            ("create", "lab", "--cs-bucket", "b", "--region", "nowhere", "--yes"),
+            1,
+            "AWS: no region is called 'nowhere'",
+        ),
         (("autoscale", "lab", "--threshold", "5"), 2, "--threshold: expected [[JOBS,MINUTES],...]"),
         (("list", "--profile", "nobody"), 1, "The config profile (nobody) could not be found"),
     ],
-    ids=["name", "no name", "no bucket", "preset", "outside", "budget", "threshold", "profile"],
+    ids=[
+        "name",
+        "no name",
+        "no bucket",
+        "preset",
+        "outside",
+        "budget",
+        "secret",
+        "region",
+        "threshold",
+        "profile",
+    ],
 )
 def test_what_is_wrong_is_said_in_one_line(
     run: Callable[..., Result], words: tuple[str, ...], status: int, problem: str
@@ -99,6 +129,18 @@ def test_what_is_wrong_is_said_in_one_line(
     assert (done.exit_code, done.stdout) == (status, "")
     assert done.stderr.startswith(f"Error: {problem}")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize(
+    "words", [("create", "lab", "--budget"), ("extend", "lab", "--lease")], ids=lambda w: w[0]
+)
+def test_what_is_no_amount_is_wrong_usage(
+    run: Callable[..., Result], words: tuple[str, ...], number: str
+) -> None:
+    done = run(*words, number)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{words[-1]}': " in done.stderr
 
 
 def test_a_missing_region_is_said(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

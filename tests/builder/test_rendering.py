@@ -23,7 +23,9 @@ from tests.builder.conftest import make_order, make_plan
 from tests.builder.fakes import START
 
 NETWORK = Network("subnet-1", "subnet-2", "sg-1", "setup", "arn:policy")
-OUTSIDE = JobStore("https://s3.example.org", "jobs", "", "arn:aws:secretsmanager:xx-north-1:1:secret:keys")
+OUTSIDE = JobStore(
+    "https://s3.example.org", "jobs", "", "arn:aws:secretsmanager:xx-north-1:123456789012:secret:keys"
+)
 
 
 def configuration(plan: Plan) -> dict[str, Any]:
@@ -218,7 +220,8 @@ def test_a_name_that_a_stack_could_not_have_is_refused(name: str) -> None:
 )
 def test_an_endpoint_of_s3_itself_is_opened_by_the_role(endpoint: str, expected: str) -> None:
     assert (
-        make_store(endpoint_url=endpoint, bucket="b", prefix="", secret_arn="arn:x").endpoint_url == expected
+        make_store(endpoint_url=endpoint, bucket="b", prefix="", secret_arn=OUTSIDE.secret_arn).endpoint_url
+        == expected
     )
 
 

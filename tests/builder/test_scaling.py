@@ -70,7 +70,7 @@ def test_a_threshold_is_read_in_the_words_of_lsf() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5,10", "[]", "[5,10]", "[[0,1]]", "[[1,-1]]", '[["a",1]]', "[[1,2,3]]", "{}"]
+    "text", ["", "5,10", "[]", "[5,10]", "[[0,1]]", "[[1,-1]]", '[["a",1]]', "[[1,2,3]]", "[[1,NaN]]", "{}"]
 )
 def test_another_threshold_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--threshold: expected"):
