@@ -39,6 +39,7 @@ from tests.builder.recordings import actions_of
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.timeout(1200),  # a cluster's life takes minutes on a busy computer
     pytest.mark.skipif("CLOUDQ_TEST_PCLUSTER" not in os.environ, reason="make test-pcluster"),
 ]
 
@@ -66,7 +67,7 @@ class Account:
 
     def cloudqaws(self, *words: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*words)
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=600)
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     def create(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -160,6 +160,7 @@ END
 log_to_cloudwatch() {
     local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl group
     group=$(sed -n 's/.*"log_group_name": *"\([^"]*\)".*/\1/p' \
+        /etc/parallelcluster/amazon-cloudwatch-agent/*.json \
         /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/*.json \
         /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json 2>/dev/null | head -n 1) || true
     if [ ! -x "$ctl" ] || [ -z "$group" ]; then
