@@ -1,9 +1,9 @@
 """Bare scripts to compare with, each run as a process of its own: what a user would write with a library.
 
-    python benchmarks/rivals.py boto3|obstore|cloudq up|down FOLDER ENDPOINT BUCKET PREFIX
+    python benchmarks/rivals.py boto3|obstore|cloudq|inputs up|down FOLDER ENDPOINT BUCKET PREFIX
     python benchmarks/rivals.py boto3 read ENDPOINT BUCKET      every manifest.json, with 32 threads
 
-`cloudq up` and `down` are not commands of users: they are what an agent does with the files of a job.
+`cloudq` stands for outputs, `inputs` for inputs: what client and agent do with the files of a job.
 """
 
 from __future__ import annotations
@@ -125,6 +125,37 @@ def cloudq_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     from cloudq.client.results.stageout import stage_out
 
     stage_out(_bundles(endpoint, bucket), prefix, folder)
+
+
+def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
+    """Send a folder as inputs that jobs may share, as `cloudqcli submit --input` does."""
+    import tempfile
+
+    from cloudq.client.submission import sharing
+    from cloudq.client.submission.inputs import Input
+
+    bundles = _bundles(endpoint, bucket)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        packed = sharing.pack_apart([Input(folder, "inputs")], Path(place))
+        blobs = sharing.place(bundles, prefix, packed)
+    bundles.write(prefix, "digests", "\n".join(f"{blob.digest} {blob.size}" for blob in blobs).encode())
+
+
+def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
+    """Fetch inputs and unpack them into a work folder, as the agent does."""
+    from cloudq import archive, signing
+    from cloudq.job import InputBlob
+
+    bundles = _bundles(endpoint, bucket)
+    folder.mkdir(parents=True)
+    for line in bundles.read(prefix, "digests").decode().splitlines():
+        digest, size = line.split()
+        fetched = folder.with_name("fetched.zip")
+        bundles.blobs.download(InputBlob(digest, int(size), prefix), fetched)
+        if signing.digest_file(fetched) != digest:
+            raise SystemExit(f"{digest}: other bytes")
+        archive.unpack(fetched, folder)
+        fetched.unlink()
 
 
 def _bundles(endpoint: str, bucket: str) -> Any:

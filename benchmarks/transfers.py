@@ -3,7 +3,8 @@
     python benchmarks/transfers.py ENDPOINT [--rounds 3] [--scale 1] [--latency 20] [--sets 1x1GB …]
 
 Keys come from the environment. Each tool is a process that starts from nothing; they take turns on the same
-server, and what came back is counted. CloudQ stores one archive, the others one object per file.
+server, and what came back is counted. CloudQ stores one archive, the others one object per file;
+`cloudq` are outputs, `inputs` are inputs, whose archive is hashed on both sides.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SETS: Mapping[str, tuple[int, int]] = {
     "1000x1MB": (1000, 10**6),
     "10000x10KB": (10_000, 10**4),
 }
+OWN = ("cloudq", "inputs")
 LIBRARIES = ("boto3", "obstore")
 _BLOCK = 1 << 22
 _TIMEOUT = 1200
@@ -56,8 +58,8 @@ def commands(
     rivals = [sys.executable, str(ROOT / "benchmarks" / "rivals.py")]
     prefix = f"s3://{bucket}/{{}}/{name}"
     found: dict[str, tuple[list[str], ...]] = {}
-    for library in ("cloudq", *LIBRARIES):
-        place = name if library == "cloudq" else f"{library}/{name}"
+    for library in (*OWN, *LIBRARIES):
+        place = f"{library}-{name}" if library in OWN else f"{library}/{name}"
         found[library] = (
             [*rivals, library, "up", str(source), endpoint, bucket, place],
             [*rivals, library, "down", str(target), endpoint, bucket, place],
@@ -167,7 +169,7 @@ def versions() -> dict[str, str]:
     """Tell what was compared; a tool that is not here is empty."""
     python = [sys.executable, "-c"]
     return {
-        "cloudq": record.version([*python, "import cloudq; print(cloudq.__version__)"]),
+        **dict.fromkeys(OWN, record.cloudq_version()),
         "boto3": record.version([*python, "import boto3; print(boto3.__version__)"]),
         "obstore": record.version([*python, "import importlib.metadata as m; print(m.version('obstore'))"]),
         "aws": record.version(["aws", "--version"]),

@@ -17,8 +17,8 @@ from typing import BinaryIO, Union
 import pytest
 
 from cloudq.archive import pack, pack_blocks, tree_size, unpack
+from cloudq.archive.members import Member, check_sizes
 from cloudq.archive.packing import TIMESTAMP, _Packer
-from cloudq.archive.unpacking import _check_sizes, _Member
 from cloudq.errors import ArchiveError
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="names, links and modes of Unix")
@@ -385,7 +385,7 @@ def test_what_the_disk_does_not_hold_is_refused_first(target: Path) -> None:
     info = member("huge")
     info.file_size = 2**62
     with pytest.raises(ArchiveError, match=r"unpacks to 4611686018427387904 bytes, .* has \d+ free"):
-        _check_sizes([_Member(info, "huge", 0)], 10**9, target.parent, None)
+        check_sizes([Member(info, "huge", 0)], 10**9, target.parent, None)
 
 
 def test_members_that_overlap_are_refused(archive: Path, target: Path) -> None:

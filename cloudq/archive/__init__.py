@@ -2,7 +2,8 @@
 
 from cloudq.archive.names import check_name, check_plain_name, shown
 from cloudq.archive.packing import pack, pack_blocks, tree_size
-from cloudq.archive.unpacking import list_members, make_place, unpack
+from cloudq.archive.placing import make_place
+from cloudq.archive.unpacking import list_members, unpack
 
 __all__ = [
     "check_name",

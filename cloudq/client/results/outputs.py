@@ -10,10 +10,10 @@ from typing import IO, cast
 
 from cloudq.archive import list_members, unpack
 from cloudq.bundle import OUTPUT, Bundles, RemoteFile
-from cloudq.bundle.streamed_file import StreamedFile
 from cloudq.client.display.progress import transfer
 from cloudq.client.jobs.selection import Patterns
 from cloudq.errors import ArchiveError
+from cloudq.store.moved import Watcher, current_watcher
 
 
 class Outputs:
@@ -30,13 +30,14 @@ class Outputs:
         self._bundles = bundles
         self._job_id = job_id
         self._size = size
-        self._file = cast("IO[bytes]", RemoteFile(bundles, job_id, OUTPUT, size=size))
+        self._file = RemoteFile(bundles, job_id, OUTPUT, size=size)
+        self._archive = cast("IO[bytes]", self._file)
 
     @cached_property
     def packed_sizes(self) -> dict[str, int]:
         """Its files, and the bytes that each takes in it; only its directory is fetched."""
         with _advised():
-            return list_members(self._file)
+            return list_members(self._archive)
 
     def save(self, path: Path) -> None:
         """Fetch it as it is."""
@@ -46,15 +47,17 @@ class Outputs:
     def unpack(self, folder: Path, patterns: Patterns) -> Collection[str]:
         """Unpack the files that are meant, and return their names.
 
-        Where that is at most half of the archive, only they are fetched; more of it comes faster whole,
-        as parts of one object are fetched side by side. No copy of the archive is on the disk.
+        Only they are fetched, by parts side by side. No copy of the archive is on the disk.
         """
-        if patterns and self._packed_size(patterns) <= self._size // 2:
-            with _advised():
-                return frozenset(unpack(self._file, folder, wanted=patterns.admits))
-        streamed = partial(StreamedFile, self._bundles, self._job_id, OUTPUT, size=self._size)
-        with _advised(), transfer("fetching outputs", self._size), streamed() as file:
-            return frozenset(unpack(cast("IO[bytes]", file), folder, wanted=patterns.admits))
+        size = self._packed_size(patterns) if patterns else self._size
+        with _advised(), transfer("fetching outputs", size):
+            read_at = partial(self._read_at, current_watcher())
+            return frozenset(unpack(self._archive, folder, wanted=patterns.admits, read_at=read_at))
+
+    def _read_at(self, watcher: Watcher, start: int, stop: int) -> bytes:
+        data = self._file.read_at(start, stop)
+        watcher(len(data))
+        return data
 
     def _packed_size(self, patterns: Patterns) -> int:
         return sum(size for name, size in self.packed_sizes.items() if patterns.admits(name))
