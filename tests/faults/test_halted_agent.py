@@ -30,7 +30,7 @@ type = local
 slots = 2
 cloudq_directory = {top}/{name}
 daemon_interval = 1
-heartbeat_interval = 1
+heartbeat_interval = 3
 container_runtime = none
 """
 SCRIPT = """#!/bin/sh
@@ -81,7 +81,7 @@ class Twins:
 
 
 def wait(until: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not until():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)

@@ -23,7 +23,12 @@ from tests.real.test_rights import PREFIX, Key, connect, owner, remove_user, wor
 
 __all__ = ["owner"]
 
-LIFETIME = timedelta(seconds=3)
+EVERY_SECONDS = 2
+"""So often there is a new key."""
+
+TOLD = timedelta(seconds=30)
+"""How long a key is said to be good, lest the next comes too late. In truth it ends after twice the above."""
+
 LIBRARIES = {"slurm": "obstore", "local": "boto3"}
 """Type of the agent -> what it speaks to the bucket with."""
 
@@ -51,13 +56,13 @@ class Issuer:
     def issue(self) -> None:
         key: Key = self.iam.create_access_key(UserName=self.user)["AccessKey"]
         s3 = connect("s3", self.address, key)
-        wait_until(lambda: works(s3, self.address.bucket), "a new key to work", 10)
+        wait_until(lambda: works(s3, self.address.bucket), "a new key to work", 120)
         self.secrets.append(key)
         told = {
             "Version": 1,
             "AccessKeyId": key["AccessKeyId"],
             "SecretAccessKey": key["SecretAccessKey"],
-            "Expiration": (datetime.now(timezone.utc) + LIFETIME).isoformat(),
+            "Expiration": (datetime.now(timezone.utc) + TOLD).isoformat(),
         }
         fresh = self.file.with_suffix(".new")
         fresh.touch(mode=0o600)
@@ -66,7 +71,7 @@ class Issuer:
         fresh.replace(self.file)
 
     def run(self) -> None:
-        while not self.over.wait(LIFETIME.total_seconds() - 1):
+        while not self.over.wait(EVERY_SECONDS):
             self.issue()
             if len(self.secrets) - len(self.ended) > 2:
                 old = self.secrets[len(self.ended)]
@@ -152,7 +157,7 @@ cq_cs_cp processes {place}/{kind}
         jobs[kind] = laptop.cloudqcli("submit", "--parsable", str(script)).strip()
     ended = len(issuer.ended)
     begun = time.monotonic()
-    wait_until(lambda: laptop.open_jobs() == [], "the end of both jobs", 60)
+    wait_until(lambda: laptop.open_jobs() == [], "the end of both jobs", 200)
     assert time.monotonic() - begun > 7
     assert len(issuer.ended) >= ended + 2
     assert not works(connect("s3", bucket, issuer.ended[-1]), bucket.bucket)

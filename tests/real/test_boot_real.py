@@ -106,9 +106,9 @@ def test_the_agent_that_a_head_node_starts_runs_a_job_and_publishes_its_queues(h
     job = Job(new_job_id(), "job.sh", JobKind.META, run_on="bootlab")
     head_node.write(job.id, job.name, script)
     head_node.markers.notify(head_node.create(job).job)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not head_node.load(job.id).job.state.final:
-        assert time.monotonic() < end, f"{head_node.load(job.id).job} after 120 s"
+        assert time.monotonic() < end, f"{head_node.load(job.id).job} after 300 s"
         time.sleep(0.5)
     assert head_node.load(job.id).job.state is JobState.DONE
     presence = head_node.agents.presence("bootlab")

@@ -131,7 +131,7 @@ class Place:
         )
         options = ("--input", "data", "--array_tid", "1-5:2")
         job_id = self.laptop.cloudqcli("submit", "--parsable", str(script), *options).strip()
-        account.run(["cloudqcli", "wait", job_id], expect=None, timeout=200)
+        account.run(["cloudqcli", "wait", job_id], expect=None, timeout=300)
         members = self.laptop.stat(job_id)
         self.laptop.cloudqcli("stageout", job_id)
         files = _files(account.home / job_id)

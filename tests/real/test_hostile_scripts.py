@@ -86,7 +86,7 @@ def test_hard_scripts_do_what_they_do_without_cloudq(folder: Path, scheduler: st
             [*shell, *flags, str(original)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert (name, ends[name].exit_code) == (name, done.returncode)

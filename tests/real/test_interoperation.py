@@ -29,7 +29,7 @@ DEFINITIONS = {
     "project.ini": f"[team]\n{OURS} = testacct\n{THEIRS} = testacct\n",
     "resource.ini": f"[cpu]\n{OURS} = -p main --ntasks=1\n{THEIRS} =\n",
 }
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 pytestmark = pytest.mark.parametrize("s3_url", ["seaweedfs"], indirect=True)
 
@@ -132,7 +132,7 @@ def original_agent(
     process = account.start(["cloudqd", "--daemon"], log)
     yield account
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     print(log.read_text()[-20000:])
 
 
@@ -172,7 +172,7 @@ def test_a_client_of_1_2_works_with_our_agent(original: Original, our_agent: Acc
     held = original.submit("held.sh", meta(OURS, "date +%s > began"), "--hold_jid", f"{local}, {first}")
     array = original.submit("array.sh", meta(OURS, "echo task $ARY_TASK_ID"), "--array_tid", "8-12:2")
     failing = original.submit("failing.sh", meta(OURS, "echo half > kept; exit 7"))
-    endless = original.submit("endless.sh", meta(OURS, "echo begun; sleep 300"))
+    endless = original.submit("endless.sh", meta(OURS, "echo begun; sleep 900"))
     anywhere = original.submit("anywhere.sh", "#!/bin/bash\necho anywhere\n")
     jobs = {local, first, held, array, failing, endless, anywhere}
 
@@ -210,7 +210,8 @@ def test_a_client_of_1_2_works_with_our_agent(original: Original, our_agent: Acc
     assert _member(home / failing / "output.zip", "kept") == "half\n"
     assert f"Job ({local}) is deleted." in original.cloudqcli("delete", "--id", local)
     assert original.cloudqcli("delete", "--all").count("is deleted.") == len(jobs) - 1
-    assert not jobs & set(original.cloudqcli("history").split())
+    # SeaweedFS lists a folder for a while after its last object was deleted.
+    wait_until(lambda: not jobs & set(original.cloudqcli("history").split()), "the empty bucket", PATIENCE)
 
 
 def test_our_client_works_with_an_agent_of_1_2(
@@ -228,7 +229,7 @@ def test_our_client_works_with_an_agent_of_1_2(
     held = submit("held.sh", meta(THEIRS, "date > began"), "--hold-jid", f"{local},{first}")
     array = submit("array.sh", meta(THEIRS, "echo task $ARY_TASK_ID; sleep 2"), "--array-tid", "1-3")
     failing = submit("failing.sh", meta(THEIRS, "echo half > kept; exit 7"))
-    endless = submit("endless.sh", meta(THEIRS, "echo begun; sleep 300"))
+    endless = submit("endless.sh", meta(THEIRS, "echo begun; sleep 900"))
     jobs = {local, first, held, array, failing, endless}
 
     wait_until(lambda: state(endless) == "RUN", "the start", PATIENCE)
@@ -287,7 +288,7 @@ def test_agents_of_both_share_a_bucket_and_leave_each_others_jobs_alone(
     rows = {row["uuid"]: row for row in json.loads(laptop.cloudqcli("history", "--json"))}
     for job_id, system in expected.items():
         assert (rows[job_id]["state"], rows[job_id]["run_system"]) == ("DONE", system.lower()), rows[job_id]
-        wait_until(partial(_has_log, laptop, job_id, f"{system}\n"), f"the log of {job_id}", 20)
+        wait_until(partial(_has_log, laptop, job_id, f"{system}\n"), f"the log of {job_id}", 120)
     assert [laptop.stat(i)["state"] for i in (nobodys, others)] == ["INIT", "INIT"]
     assert "corrupted" not in original.cloudqcli("history")
 

@@ -24,7 +24,7 @@ from cloudq.process import DEFAULT_TIMEOUT, Completed, run
 from cloudq.system import System
 
 USER = "cqtest"
-PATIENCE_SECONDS = 50.0
+PATIENCE_SECONDS = 150.0
 SLEEP = "#!/bin/sh\nexec sleep 600\n"
 TASKS = ArrayRange.parse("2-100:49%2")
 CELL = System("cell", "gridengine", resources={"two": "-pe smp {n}"})
@@ -183,7 +183,7 @@ def test_the_end_of_a_job_is_told(site: Site, name: str, expected: NativeStatus)
     )
     assert status.started is not None
     assert status.finished is not None
-    assert timedelta(0) <= datetime.now(timezone.utc) - status.finished < timedelta(minutes=5)
+    assert timedelta(0) <= datetime.now(timezone.utc) - status.finished < timedelta(minutes=14)
 
 
 def test_logs_and_directory_are_those_of_cloudq(site: Site) -> None:
@@ -222,7 +222,7 @@ def test_a_job_in_the_error_state_has_failed_and_leaves_the_queue_when_it_is_can
     assert (status.state, status.exit_code, status.cancel_needed) == (NativeState.FAILED, 100, True)
     assert site.listed("error")
     site.queue.cancel(site.native_ids["error"])
-    assert not site.listed("error")
+    wait(lambda: not site.listed("error"))
 
 
 def test_a_held_array_waits_with_all_its_tasks(site: Site) -> None:
@@ -275,7 +275,7 @@ def test_a_job_that_is_cancelled_while_it_runs_was_killed(site: Site) -> None:
 def test_a_job_that_is_cancelled_while_it_waits_is_missing(site: Site) -> None:
     site.submit("unwanted", SLEEP, options=("-h",))
     site.queue.cancel(site.native_ids["unwanted"])
-    assert site.statuses("unwanted") == {}
+    wait(lambda: site.statuses("unwanted") == {})
     site.queue.cancel(site.native_ids["unwanted"])
 
 
