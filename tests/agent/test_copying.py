@@ -169,7 +169,7 @@ def run_job(site: Site, web: Web, body: str, way: str = "curl") -> subprocess.Co
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
     assert list(site.folders.copies(job.id).iterdir()) == []
     return done
@@ -283,7 +283,7 @@ def test_the_copy_function_says_what_is_wrong(
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(f"cloudq_cs_cp: {message}") or f" {message}" in done.stderr

@@ -265,7 +265,7 @@ def run_processes(calls: list[tuple[object, ...]]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
