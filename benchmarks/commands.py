@@ -1,12 +1,12 @@
 """How long commands take as whole processes, against a bare boto3 script that makes the same requests.
 
-Usage: commands.py [ENDPOINT] [RESULT.json]; without an endpoint an S3 server of moto is started. Keys come
-from the environment. The two sides take turns, so that whatever else the machine does hits both.
+Usage: commands.py [ENDPOINT]; without an endpoint an S3 server of moto is started. Keys come from the
+environment. The two sides take turns, so that whatever else the machine does hits both. Writes
+results/commands.json.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import record  # noqa: E402
 from cloudq.store import StoreAddress  # noqa: E402
 from cloudq.store.s3_client import make_client  # noqa: E402
 from tests.servers import moto_server  # noqa: E402
@@ -48,24 +49,37 @@ elif what == "submit":
 """
 
 
-def seconds(argv: list[str], environment: dict[str, str]) -> float:
-    """Run a program that must succeed; return how long it took."""
+def seconds(argv: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Run a program that must succeed; return how long it took, and what it used of a core."""
     begun = time.perf_counter()
-    subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    return time.perf_counter() - begun
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    taken = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{argv}: status {process.returncode}")
+    return taken, usage.ru_utime + usage.ru_stime
 
 
 def compare(
     ours: list[str], other: list[str], environment: dict[str, str], rounds: int = ROUNDS
 ) -> dict[str, float]:
-    """Run both in turn; return medians in milliseconds, and how many times faster ours is."""
-    pairs = [(seconds(ours, environment), seconds(other, environment)) for _ in range(rounds)]
-    mine, theirs = (statistics.median(times) * 1000 for times in zip(*pairs))
-    return {"cloudq_ms": round(mine), "other_ms": round(theirs), "ratio": round(theirs / mine, 2)}
+    """Run both in turn; return medians in milliseconds, also of the time on a core, and their ratios."""
+    rows = [(*seconds(ours, environment), *seconds(other, environment)) for _ in range(rounds)]
+    mine, my_core, theirs, their_core = (statistics.median(times) * 1000 for times in zip(*rows))
+    return {
+        "cloudq_ms": round(mine),
+        "other_ms": round(theirs),
+        "ratio": round(theirs / mine, 2),
+        "cloudq_core_ms": round(my_core),
+        "other_core_ms": round(their_core),
+        "core_ratio": round(their_core / my_core, 2),
+    }
 
 
 def main() -> None:
     """Measure, print a table, and write the results if a file is named."""
+    begun = {**record.machine(), "rounds": ROUNDS}
     with ExitStack() as stack:
         endpoint = sys.argv[1] if len(sys.argv) > 1 else stack.enter_context(moto_server())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -106,9 +120,9 @@ def main() -> None:
                 client.delete_object(Bucket=bucket, Key=entry["Key"])
         client.delete_bucket(Bucket=bucket)
     for what, row in results.items():
-        print(f"{what:8} {row['cloudq_ms']:6} ms  {row['other_ms']:6} ms  {row['ratio']:5}")
-    if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(json.dumps(results, indent=1) + "\n")
+        print(f"{what:8} {row['cloudq_ms']:6} ms  {row['other_ms']:6} ms  {row['ratio']:5}", end="   ")
+        print(f"core {row['cloudq_core_ms']:6} ms  {row['other_core_ms']:6} ms  {row['core_ratio']:5}")
+    record.save("commands", begun=begun, versions={"cloudq": record.cloudq_version()}, results=results)
 
 
 if __name__ == "__main__":

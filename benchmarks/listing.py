@@ -1,9 +1,10 @@
 """How fast `cloudqcli history` shows 10,000 jobs, the first time and later, beside a bare boto3 reader.
 
-    python benchmarks/listing.py ENDPOINT [--jobs 10000] [--rounds 9] [--latency 0]
+    python benchmarks/listing.py ENDPOINT [--jobs 10000] [--rounds 9] [--latency 0] [--bucket NAME]
 
 Keys come from the environment. The reader lists the jobs and reads each manifest with 32 threads. All take
-turns, through the proxy only if there is a latency to add.
+turns, through the proxy only if there is a latency to add. A bucket that is named was filled before, and
+stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,19 @@ def cold(side: Side) -> float:
     return side.run("history")
 
 
+@contextmanager
+def filled_bucket(given: argparse.Namespace) -> Iterator[str]:
+    """Make a bucket with finished jobs, and remove it in the end."""
+    bucket = f"bench-{uuid.uuid4().hex[:12]}"
+    client = boto3_client(given.endpoint)
+    client.create_bucket(Bucket=bucket)
+    try:
+        fill(given.endpoint, bucket, given.jobs)
+        yield bucket
+    finally:
+        remove_bucket(client, bucket)
+
+
 def used() -> float:
     """Return the seconds of a core that all programs have used that were run and have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -93,17 +107,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds added to each request")
+    parser.add_argument("--bucket", default="", help="a bucket that has such jobs already")
     given = parser.parse_args()
     begun = {**record.machine(), "latency_ms": given.latency, "jobs": given.jobs, "rounds": given.rounds}
-    bucket = f"bench-{uuid.uuid4().hex[:12]}"
-    client = boto3_client(given.endpoint)
-    client.create_bucket(Bucket=bucket)
-    try:
-        fill(given.endpoint, bucket, given.jobs)
-        with ExitStack() as stack:
-            results = compare(stack, given, bucket)
-    finally:
-        remove_bucket(client, bucket)
+    with ExitStack() as stack:
+        results = compare(stack, given, given.bucket or stack.enter_context(filled_bucket(given)))
     print(results)
     record.save("listing", begun=begun, versions={"cloudq": record.cloudq_version()}, results=results)
 
