@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import zipfile
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from cloudq.agent.folders import remove_tree
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
 from cloudq.errors import CommandError
 from cloudq.job import JobState, Task
+from cloudq.store import Entry
+from cloudq.store.memory import MemoryStore
 from tests.agent.cluster import refusal, time_out
 from tests.agent.conftest import META, SCRIPT, Site, run_passes
 
@@ -240,6 +244,31 @@ def test_a_pending_array_with_ten_and_more_tasks_keeps_them_apart(site: Site) ->
     names = [name for name in site.bundles.entries(job.id) if name.startswith("stdout")]
     assert len(names) == 12
     assert site.bundles.read(job.id, "stdout.12") == b"12\n"
+
+
+class PairsOnly(MemoryStore):
+    """Takes logs of tasks two at a time, and never one alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = threading.Barrier(2)
+
+    def upload(self, path: Path, key: str) -> Entry:
+        if "/stdout." in key:
+            self.pair.wait(60)
+        return super().upload(path, key)
+
+
+def test_the_logs_of_many_tasks_are_sent_several_at_a_time(site: Site) -> None:
+    site.store = PairsOnly()
+    agent, job = site.new_agent(), site.submit(array_range="1-12")
+    run_passes(agent)
+    for task_id in range(1, 13):
+        site.folders.spool(job.id).joinpath(f"stdout.{task_id}").write_text(f"{task_id}\n")
+    site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent)
+    assert site.job(job.id).state is JobState.DONE
+    assert [site.bundles.read(job.id, f"stdout.{i}") for i in (1, 12)] == [b"1\n", b"12\n"]
 
 
 def test_cancelling_a_running_job_ends_it_as_deleted_with_its_outputs(site: Site) -> None:

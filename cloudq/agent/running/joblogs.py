@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloudq.agent.decisions.progress import parse_progress
@@ -17,6 +18,7 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 
 END_BYTES = 256
 _STREAMS = ("stdout", "stderr")
+_UPLOADERS = 8
 
 Look = tuple[int, int]
 """Size and time of a file."""
@@ -45,9 +47,19 @@ def upload_new(place: Workplace, active: ActiveJob) -> None:
 
 
 def upload_whole(place: Workplace, active: ActiveJob) -> None:
-    """Upload all logs of a job that has ended."""
-    for path, _ in _log_files(place, active.job.id, {}):
+    """Upload all logs of a job that has ended; those of many tasks several at a time."""
+
+    def upload(path: Path) -> None:
         place.bundles.upload(active.job.id, path.name, path)
+
+    paths = [path for path, _ in _log_files(place, active.job.id, {})]
+    if len(paths) <= len(_STREAMS):
+        for path in paths:
+            upload(path)
+        return
+    with ThreadPoolExecutor(_UPLOADERS) as pool:
+        for _ in pool.map(upload, paths):
+            pass
 
 
 def discard_segments(place: Workplace, active: ActiveJob) -> None:
