@@ -26,6 +26,7 @@ _ASKED = (
     "iam:GetPolicy",
     "logs:DescribeLogGroups",
     "pricing:GetProducts",
+    "secretsmanager:DescribeSecret",  # of a preset with accounting
 )
 _ASKED_OF_SETUP_BUCKET = (
     "s3:AbortMultipartUpload",
@@ -42,7 +43,6 @@ _ASKED_OF_SETUP_BUCKET = (
 NOT_RECORDED = {
     "ec2:DescribeKeyPairs": "pcluster, for --keypair",
     "s3:AbortMultipartUpload": "`delete`, where an upload to the set-up bucket was cut off",
-    "secretsmanager:DescribeSecret": "pcluster, for accounting",
 }
 """What the tests do not need, and who does."""
 _ROLES = ("role/parallelcluster/*", "instance-profile/parallelcluster/*", "policy/*-NodePolicy-*")
