@@ -109,11 +109,17 @@ class Creation:
             idle_price=estimate.idle,
             full_price=estimate.full,
         )
-        return self._shop.clusters.stacks.create(
-            network_name(plan.name),
-            render_network(plan, plan.zone or self._any_zone()),
-            tags=tags,
-        )
+        name, stacks = network_name(plan.name), self._shop.clusters.stacks
+        template = render_network(plan, plan.zone or self._any_zone())
+        try:
+            return stacks.create(name, template, tags=tags)
+        except AwsError as error:
+            # The same command at the same time, on another computer, was quicker.
+            stack = stacks.find(name) if error.code == "AlreadyExistsException" else None
+            label = read_label(stack.tags) if stack else None
+            if stack is None or label is None or label.fingerprint != plan.fingerprint:
+                raise
+            return stack.arn
 
     def _any_zone(self) -> str:
         """Return a zone in which all instance types are offered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,6 +54,29 @@ def test_the_same_command_twice_does_no_harm(account: Account, tmp_path: Path) -
     before = len(account.stacks), dict(account.buckets["lab-vpc-setup"])
     create(account, tmp_path)
     assert (len(account.stacks), account.buckets["lab-vpc-setup"]) == before
+
+
+@pytest.mark.parametrize("spot", [False, True], ids=["the same", "another"])
+def test_of_two_commands_at_the_same_time_the_slower_goes_on_with_what_the_quicker_began(
+    account: Account, tmp_path: Path, spot: bool
+) -> None:
+    shop, quicker = make_workshop(account, tmp_path), make_order()
+    begin = shop.clusters.stacks.create
+
+    def begin_second(name: str, template: str, *, tags: Mapping[str, str]) -> str:
+        shop.clusters.stacks.create = begin  # type: ignore[method-assign]
+        create(account, tmp_path, quicker)
+        return begin(name, template, tags=tags)
+
+    shop.clusters.stacks.create = begin_second  # type: ignore[method-assign]
+    creation = Creation(shop, make_order(spot=spot))
+    if spot:
+        with pytest.raises(AwsError, match="lab-vpc already exists; what was made so far is still there"):
+            creation.run()
+    else:
+        creation.run()
+    assert alive(account) == {"lab-vpc", "lab"}
+    assert len(account.stacks) == 2
 
 
 def test_another_command_of_the_same_name_is_refused(account: Account, tmp_path: Path) -> None:
