@@ -136,7 +136,7 @@ def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
     bundles = _bundles(endpoint, bucket)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        packed = sharing.pack_apart([Input(folder, "inputs")], Path(place))
+        packed = sharing.pack_apart(sharing.measure([Input(folder, "inputs")]), Path(place))
         blobs = sharing.place(bundles, prefix, packed)
     bundles.write(prefix, "digests", "\n".join(f"{blob.digest} {blob.size}" for blob in blobs).encode())
 
