@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,25 @@ _AWS_VARIABLES = (
     *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"),
     *("AWS_CA_BUNDLE", "CLOUDQ_STORE"),
 )
+
+_PROXIES = tuple(
+    variable for name in ("http_proxy", "https_proxy", "all_proxy") for variable in (name, name.upper())
+)
+_OF_THE_PERSON = (
+    *_AWS_VARIABLES,
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_person() -> None:
+    """Leave out what would change answers, and let no proxy come between the tests and their own servers."""
+    for name in _OF_THE_PERSON:
+        os.environ.pop(name, None)
+    if any(os.environ.get(name) for name in _PROXIES):
+        for name in ("no_proxy", "NO_PROXY"):
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +60,7 @@ def moto_endpoint() -> Iterator[str]:
 @pytest.fixture
 def s3_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give AWS libraries keys by the environment, and nothing of the person who runs the tests."""
-    for name in _AWS_VARIABLES:
+    for name in (*_AWS_VARIABLES, *_PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))

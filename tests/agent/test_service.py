@@ -250,6 +250,7 @@ def test_sigterm_is_obeyed_while_the_store_hangs(host: Host) -> None:
         config.write_text(config.read_text().replace(f"file://{host.home}/store", url))
         host.keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
         agent = host.start("--foreground")
+        silent.settimeout(120)
         connection, _ = silent.accept()
         with connection:
             agent.terminate()

@@ -168,6 +168,7 @@ def test_an_interrupt_ends_a_request_that_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = subprocess.Popen([sys.executable, "-c", program, url], env=dict(os.environ))
+        silent.settimeout(120)
         connection, _ = silent.accept()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 7
