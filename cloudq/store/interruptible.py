@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+_LOOK_SECONDS = 0.5
+
 
 def interruptible(function: Callable[..., Result], *args: Any, **options: Any) -> Result:
     """Call a function that does not look for signals, so that they are obeyed while it waits.
@@ -28,7 +30,9 @@ def interruptible(function: Callable[..., Result], *args: Any, **options: Any) -
 
     thread = threading.Thread(target=call, name="store", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        # A signal of the moment before a wait, or that another thread receives, does not end it.
+        thread.join(_LOOK_SECONDS)
     if faults:
         raise faults[0]
     return results[0]

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cloudq.errors import ConfigError
 from cloudq.store import StoreAddress, open_store
 from cloudq.store.choice import Choice, choose_library
 from cloudq.store.credentials import StaticKeys, read_aws_settings
+from cloudq.store.interruptible import interruptible
 from cloudq.store.s3 import S3Store
 
 ENDPOINT = "http://127.0.0.1:9"
@@ -173,6 +175,21 @@ def test_an_interrupt_ends_a_request_that_nobody_answers() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 7
         connection.close()
+
+
+def test_an_interrupt_that_does_not_end_the_wait_is_obeyed_all_the_same() -> None:
+    """A wait goes on if the signal comes to another thread, or in the moment before it."""
+    over, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        over.wait(60)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(hang)
+    assert not ended.is_set()
+    over.set()
 
 
 @pytest.mark.parametrize(
