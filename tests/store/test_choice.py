@@ -182,6 +182,7 @@ def test_an_interrupt_that_does_not_end_the_wait_is_obeyed_all_the_same() -> Non
     over, ended = threading.Event(), threading.Event()
 
     def hang() -> None:
+        over.wait(0.2)  # until the main thread waits
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         over.wait(60)
         ended.set()
