@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cloudq.agent.folders import Folders
 from tests.builder.conftest import make_plan
 from tests.builder.test_rendering import files, sections
 
@@ -24,7 +25,7 @@ _PLACES = (
 
 
 def configure(root: Path) -> str:
-    """Run the part that adds the agent's log to CloudWatch's; return what it printed."""
+    """Run the part that adds logs to CloudWatch's; return what it printed."""
     script = files(make_plan())["head-node.sh"].decode()
     part = sections(script, "log_to_cloudwatch() {").replace("/opt/", f"{root}/opt/")
     part = part.replace("/etc/parallelcluster", f"{root}/etc/parallelcluster")
@@ -46,20 +47,30 @@ def node(root: Path, place: str, configuration: Any) -> Path:
 
 
 @pytest.mark.parametrize("place", _PLACES, ids=["the cookbook's", "the agent's copy", "the agent's own"])
-def test_the_agents_log_goes_to_the_log_group_of_the_cluster(tmp_path: Path, place: str) -> None:
+def test_the_logs_of_agent_and_jobs_go_to_the_log_group_of_the_cluster(tmp_path: Path, place: str) -> None:
     asked = node(tmp_path, place, _THEIRS)
     assert configure(tmp_path) == ""
     added = tmp_path / "opt/cloudq/cloudwatch.json"
     assert asked.read_text(encoding="utf-8") == f"-a append-config -m ec2 -s -c file:{added}\n"
-    (ours,) = json.loads(added.read_text(encoding="utf-8"))["logs"]["logs_collected"]["files"]["collect_list"]
-    assert ours == {
+    collected = json.loads(added.read_text(encoding="utf-8"))["logs"]["logs_collected"]["files"]
+    own, *of_jobs = collected["collect_list"]
+    assert own == {
         "file_path": "/home/ubuntu/.cloudq/cloudqd.log",
         "log_group_name": _GROUP,
         "log_stream_name": "cloudqd",
     }
+    folders = Folders(Path("/home/ubuntu/.cloudq"), "lab")
+    for wanted, stream in zip(of_jobs, ("stdout", "stderr")):
+        for name in (stream, f"{stream}.7"):
+            assert folders.log("3f7e", name).match(wanted["file_path"])
+        # Without that only the newest file would be sent.
+        assert (wanted["log_group_name"], wanted["publish_multi_logs"]) == (_GROUP, True)
+    assert len(of_jobs) == 2
 
 
 def test_without_a_log_group_the_log_is_only_in_the_bucket(tmp_path: Path) -> None:
     asked = node(tmp_path, _PLACES[0], {})
-    assert configure(tmp_path) == "cloudq: no CloudWatch agent: the agent's log is only in the bucket\n"
+    assert configure(tmp_path) == (
+        "cloudq: no CloudWatch agent: the logs of agent and jobs are only in the bucket\n"
+    )
     assert not asked.exists()

@@ -156,21 +156,27 @@ ExecStart=/opt/cloudq/end-cluster
 END
 }
 
-# The agent's log, beside those of ParallelCluster.
+# The agent's log and what jobs print, beside the logs of ParallelCluster. Each file of a job is a stream of its own, named
+# after its path; without publish_multi_logs only the newest would be sent (CloudWatch agent, plugins/inputs/logfile).
 log_to_cloudwatch() {
-    local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl group
+    local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl group home=$AGENT_HOME/.cloudq
     group=$(sed -n 's/.*"log_group_name": *"\([^"]*\)".*/\1/p' \
         /etc/parallelcluster/amazon-cloudwatch-agent/*.json \
         /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/*.json \
         /opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json 2>/dev/null | head -n 1) || true
     if [ ! -x "$ctl" ] || [ -z "$group" ]; then
-        echo "cloudq: no CloudWatch agent: the agent's log is only in the bucket"
+        echo "cloudq: no CloudWatch agent: the logs of agent and jobs are only in the bucket"
         return
     fi
-    printf '{"logs": {"logs_collected": {"files": {"collect_list": [{"file_path": "%s", "log_group_name": "%s", "log_stream_name": "cloudqd"}]}}}}\n' \
-        "$AGENT_HOME/.cloudq/cloudqd.log" "$group" >/opt/cloudq/cloudwatch.json
+    cat >/opt/cloudq/cloudwatch.json <<END
+{"logs": {"logs_collected": {"files": {"collect_list": [
+    {"file_path": "$home/cloudqd.log", "log_group_name": "$group", "log_stream_name": "cloudqd"},
+    {"file_path": "$home/spool/*/stdout*", "log_group_name": "$group", "log_stream_name": "job", "publish_multi_logs": true},
+    {"file_path": "$home/spool/*/stderr*", "log_group_name": "$group", "log_stream_name": "job", "publish_multi_logs": true}
+]}}}}
+END
     "$ctl" -a append-config -m ec2 -s -c file:/opt/cloudq/cloudwatch.json >/dev/null ||
-        echo "cloudq: the agent's log is only in the bucket"
+        echo "cloudq: the logs of agent and jobs are only in the bucket"
 }
 
 wait_for_slurm() {
