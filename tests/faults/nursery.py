@@ -29,6 +29,7 @@ from cloudq.store.directory import DirectoryStore
 from cloudq.store.files import appearing
 from tests.agent.cluster import FakeCluster
 from tests.agent.conftest import Clock, Site, run_passes
+from tests.faults.children import in_child
 from tests.faults.doom import Doom, doomed_runner, doomed_store
 
 PASSES = 14
@@ -156,21 +157,14 @@ class Place:
 def raise_agent(place: Place, at: int) -> tuple[bool, list[str]]:
     """Run an agent as a process that dies before effect `at`; return whether it did, and its effects."""
     report = place.folder / "effects"
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = _be_an_agent(place, Doom(at), report)
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(pid, 0)
+    status = in_child(lambda: _be_an_agent(place, Doom(at), report))
     if os.WIFSIGNALED(status):
         return True, []
     assert os.WEXITSTATUS(status) == 0, "the agent failed"
     return False, json.loads(report.read_text())
 
 
-def _be_an_agent(place: Place, doom: Doom, report: Path) -> int:
+def _be_an_agent(place: Place, doom: Doom, report: Path) -> None:
     world = place.world()
     site = Site(place.agent_folder, doomed_store(place.store, doom), clock=Clock(world.moment))
     site.cluster = replace(world.cluster)
@@ -191,7 +185,6 @@ def _be_an_agent(place: Place, doom: Doom, report: Path) -> int:
         if settled:
             break
     report.write_text(json.dumps(doom.effects))
-    return 0
 
 
 def kill_at_each(folder: Path, kind: str, away: int) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Clock
+from tests.faults.children import in_child
 from tests.faults.life import Life, live_all
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -51,22 +53,6 @@ class Disk:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
 
-DISK = Disk()
-
-
-@pytest.fixture(scope="module")
-def hooked() -> None:
-    """An audit hook cannot be removed: this one does nothing unless a folder is set."""
-    sys.addaudithook(DISK.hook)
-
-
-@pytest.fixture
-def disk(hooked: None) -> Iterator[Disk]:
-    """A disk with enough room."""
-    yield DISK
-    DISK.top, DISK.full, DISK.changes = "", range(0), []
-
-
 def life_on(disk: Disk, folder: Path, full: range) -> Life:
     """Make a life whose agent has no room for some of its files."""
     life = Life(folder, trouble=lambda: disk.spoils)
@@ -83,18 +69,28 @@ def life_on(disk: Disk, folder: Path, full: range) -> Life:
     return life
 
 
-@pytest.mark.parametrize("length", [1, 4])
-def test_a_full_disk_delays_a_job_and_does_no_harm(tmp_path: Path, disk: Disk, length: int) -> None:
-    calm = life_on(disk, tmp_path / "calm", range(0))
-    assert live_all([("with room", calm)]) == []
+def live_without_room(folder: Path, length: int) -> list[str]:
+    """Live a life for each change that finds no room, and so many after it; return what went wrong."""
+    disk = Disk()
+    sys.addaudithook(disk.hook)
+    wrong = live_all([("with room", life_on(disk, folder / "calm", range(0)))])
     total = len(disk.changes)
     assert total > 10
 
     def lives() -> Iterator[tuple[str, Life]]:
         for at in range(1, total + 1):
-            yield f"no room for change {at}", life_on(disk, tmp_path / f"{at}", range(at, at + length))
+            yield f"no room for change {at}", life_on(disk, folder / f"{at}", range(at, at + length))
 
-    assert live_all(lives()) == []
+    return wrong + live_all(lives())
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_full_disk_delays_a_job_and_does_no_harm(tmp_path: Path, length: int) -> None:
+    """In a child: no audit hook can be removed, and under one a traced thread may fail to start."""
+    told = tmp_path / "told"
+    status = in_child(lambda: told.write_text(json.dumps(live_without_room(tmp_path / "lives", length))))
+    assert status == 0
+    assert json.loads(told.read_text()) == []
 
 
 @dataclass

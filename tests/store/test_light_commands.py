@@ -26,8 +26,8 @@ for argv in json.loads(sys.argv[1]):
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without anything in it."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unmeasured_processes: None) -> Path:  # noqa: ARG001
+    """A home without anything in it; what counts lines would import modules of its own."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
