@@ -148,7 +148,7 @@ class Agent:
             if self.crew.stopping:
                 return
             if self.place.has_claimed(job):
-                self.crew.give(_key(job.id), self._recovery.recover, record)
+                self.crew.give(_key(job.id), self._recovery.recover_job, job.id)
             elif not job.run_system:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
 
@@ -170,7 +170,7 @@ class Agent:
         doubtful, self._doubtful = self._doubtful, set()
         for job_id in {*doubtful, *self.place.bundles.markers.active(self.place.config.name)}:
             if self.roster.get(job_id) is None:
-                self.crew.give(_key(job_id), self._recovery.recover_marked, job_id)
+                self.crew.give(_key(job_id), self._recovery.recover_job, job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.

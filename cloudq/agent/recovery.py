@@ -35,14 +35,17 @@ class Recovery:
         """Find the jobs again that this system holds. Raises StoreError."""
         for job_id in self._place.bundles.markers.active(self._place.config.name):
             try:
-                self.recover_marked(job_id)
+                self.recover_job(job_id)
             except ManifestError as error:
                 logger.warning("job %s: no longer followed: %s", job_id, error)
                 self._unmark(job_id)
         self._remove_left_overs()
 
-    def recover_marked(self, job_id: str) -> None:
-        """Take up again a job that carries a marker of ours; let go of it if it was deleted."""
+    def recover_job(self, job_id: str) -> None:
+        """Take up again a job that is ours by a marker or its manifest; let go of it if it was deleted.
+
+        The manifest is read by whoever has the job in hand: one that was read before may be overtaken.
+        """
         if self._roster.get(job_id) is not None:
             return
         try:

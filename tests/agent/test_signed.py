@@ -411,3 +411,37 @@ def test_a_signed_job_may_be_sent_elsewhere_by_its_signer_only(signed: SignedSit
     run_passes(signed.site.new_agent(), 2)
     assert signed.site.job(moved["alice"].id).state is JobState.READY
     assert "run_on is not what was signed" in signed.site.job(moved["mallory"].id).error
+
+
+class OvertakenStore(MemoryStore):
+    """Answers once with what a manifest was before: that answer was long on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.earlier: list[Blob] = []
+        self.overtaken: list[Blob] = []
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        self.earlier.append(super().read(key))
+        return super().replace(key, data, etag=etag)
+
+    def read(self, key: str) -> Blob:
+        overtaken = key.endswith(MANIFEST) and self.overtaken
+        return overtaken.pop() if overtaken else super().read(key)
+
+
+def test_a_manifest_that_was_overtaken_begins_nothing_anew(signed: SignedSite) -> None:
+    """The sweep reads a job as open, and before it says so the job has ended."""
+    signed.site.store = store = OvertakenStore()
+    job, agent = signed.submit(), signed.site.new_agent()
+    run_passes(agent)
+    signed.site.cluster.move("1", NativeState.COMPLETED)
+    run_passes(agent, 2)
+    done, keys, earlier = signed.site.job(job.id), signed.site.keys(), list(store.earlier)
+    assert done.state is JobState.DONE
+    for version in earlier[1:]:  # The first one was claimed by nobody.
+        store.overtaken.append(version)
+        run_passes(signed.site.new_agent())
+        assert store.overtaken == []
+        assert (signed.site.job(job.id), signed.site.keys()) == (done, keys)
+        assert list(signed.site.folders.job_ids()) == []
