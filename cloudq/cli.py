@@ -109,6 +109,20 @@ def remembered(name: str) -> Any:
     return click.get_current_context().meta.get(f"{_META}{name}")
 
 
+def bucket_options(command: Command) -> Command:
+    """Add what an `init` is told of the bucket: `--endpoint-url`, `--bucket`, `--prefix` and `--profile`."""
+    for option in (
+        click.option("--profile", metavar="PROFILE", help="Profile of the AWS configuration files."),
+        click.option(
+            "--prefix", metavar="PREFIX", help="Key prefix of everything; empty for the whole bucket."
+        ),
+        click.option("--bucket", metavar="BUCKET", help="The bucket, which must exist."),
+        click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3."),
+    ):
+        command = option(command)
+    return command
+
+
 def config_option(command: Command) -> Command:
     """Add `--config FILE`, which may stand before a command's name and after it: `remembered` has it."""
     decorated: Command = click.option(

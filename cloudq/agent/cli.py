@@ -11,7 +11,14 @@ import click
 
 from cloudq import LOG_LEVELS
 from cloudq.agentconfig import AgentConfig, agent_config_file, load_agent_config
-from cloudq.cli import CONTEXT_SETTINGS, ErrorReportingGroup, config_option, remembered, version_option
+from cloudq.cli import (
+    CONTEXT_SETTINGS,
+    ErrorReportingGroup,
+    bucket_options,
+    config_option,
+    remembered,
+    version_option,
+)
 from cloudq.errors import InputError
 
 
@@ -110,10 +117,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     metavar="TYPE",
     help="Its scheduler: slurm, pbs, gridengine, abci, or local for processes of this host.",
 )
-@click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3.")
-@click.option("--bucket", metavar="BUCKET", help="The bucket, which must exist.")
-@click.option("--prefix", metavar="PREFIX", help="Key prefix of everything; empty for the whole bucket.")
-@click.option("--profile", metavar="PROFILE", help="Profile of the AWS configuration files.")
+@bucket_options
 @click.option("--daemon-interval", metavar="SECONDS", help="Pause between two looks at the bucket.")
 @click.option("--directory", metavar="PATH", help="Folder of work folders and logs, seen by all nodes.")
 @click.option("--force", is_flag=True, help="Replace a configuration file that exists.")

@@ -16,7 +16,6 @@ from cloudq.builder.tags import CLUSTER, Label, read_label
 from cloudq.errors import ClusterError
 
 CREATING, COMPLETED, FAILED, DELETING = "CREATING", "COMPLETED", "FAILED", "DELETING"
-_PCLUSTER_NAME = "parallelcluster:cluster-name"
 _NODE_TYPE = "parallelcluster:node-type"
 
 

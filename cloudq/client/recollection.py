@@ -97,11 +97,6 @@ def remember_systems(config: ClientConfig, presences: Iterable[Presence]) -> Non
         keep(cache_folder(config) / f"{presence.system.lower()}.json", render_presence(presence))
 
 
-def recall_systems(config: ClientConfig) -> list[str]:
-    """Return the names of the systems that are remembered."""
-    return sorted(file.stem for file in cache_folder(config).glob("*.json"))
-
-
 def remember_signs(config: ClientConfig, signs: SignsOfLife, now: datetime) -> None:
     """Remember who had left something in the bucket at a time."""
     kinds = ("presence", signs.presences), ("log", signs.logs)

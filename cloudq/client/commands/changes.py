@@ -9,6 +9,7 @@ from typing import Optional
 
 import click
 
+from cloudq.cli import bucket_options
 from cloudq.client.commands.answering import for_each
 from cloudq.client.commands.invocation import (
     all_ids,
@@ -117,10 +118,7 @@ def _delete_all(config: ClientConfig, *, ask: bool) -> None:
 
 @click.command()
 @click.option("--name", metavar="NAME", help="A name for this computer.")
-@click.option("--endpoint-url", metavar="URL", help="URL of the S3 server; empty for Amazon S3.")
-@click.option("--bucket", metavar="BUCKET", help="The bucket, which must exist.")
-@click.option("--prefix", metavar="PREFIX", help="Key prefix of everything; empty for the whole bucket.")
-@click.option("--profile", metavar="PROFILE", help="Profile of the AWS configuration files.")
+@bucket_options
 @click.option("--force", is_flag=True, help="Replace a configuration file that exists.")
 @common_options
 def init(*, force: bool, **given: Optional[str]) -> None:
