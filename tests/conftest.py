@@ -46,7 +46,11 @@ def _signals_of_a_terminal() -> None:
 
 @pytest.fixture
 def unmeasured_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start processes without the counting of lines, which takes each a tenth of a second."""
+    """Start processes without the counting of lines.
+
+    It takes each a tenth of a second. A process that a signal is to interrupt needs this: raised while
+    coverage.py holds its lock (`Collector.lock_data`), a `KeyboardInterrupt` leaves it locked, and all hangs.
+    """
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

@@ -53,6 +53,7 @@ def test_a_command_that_is_missing_is_said() -> None:
     assert caught.value.status == 127
 
 
+@pytest.mark.usefixtures("unmeasured_processes")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_command_ends_with_its_caller(fifo: Path, name: str) -> None:
     command = ["sh", "-c", _BUSY.format(before="", fifo=fifo)]

@@ -18,6 +18,8 @@ from cloudq.client.commands.attendance import cancelled_or_left, describe
 from cloudq.job import Job, JobKind, JobState
 from tests.client.conftest import Laptop, put_done_job, put_job
 
+pytestmark = pytest.mark.usefixtures("unmeasured_processes")  # they are interrupted
+
 PROGRAM = "from cloudq.client.cli import main; main(prog_name='cloudqcli')"
 
 

@@ -160,6 +160,7 @@ def test_nothing_loads_boto3_for_static_keys() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.usefixtures("unmeasured_processes")
 def test_an_interrupt_ends_a_request_that_nobody_answers() -> None:
     pytest.importorskip("obstore")
     program = (

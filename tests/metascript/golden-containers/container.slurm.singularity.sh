@@ -150,7 +150,7 @@ lock() { # false: another task has made it
         ! is_ready || return 1
         cloudq_silence=$((cloudq_silence + 1))
         cloudq_last=$cloudq_sign
-        cloudq_sign=$(cat "$cloudq_lock/holder" 2>/dev/null)
+        read_sign
         [ "$cloudq_sign" = "$cloudq_last" ] || cloudq_silence=0
         if [ "$cloudq_silence" -ge 60 ]; then
             mv "$cloudq_lock" "$cloudq_lock.dead.$cloudq_host.$$" 2>/dev/null
@@ -158,12 +158,12 @@ lock() { # false: another task has made it
             cloudq_silence=0
         fi
     done
+    hold & # before the traps: bash may run them in it, too, if it is killed as it begins
+    cloudq_holding=$!
     trap unlock EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    hold &
-    cloudq_holding=$!
     if [ -z "$cloudq_waited" ]; then
         rm -f "$cloudq_failed"
     elif [ -e "$cloudq_failed" ]; then
@@ -171,9 +171,12 @@ lock() { # false: another task has made it
     fi
 }
 
+read_sign() { # sets cloudq_sign to the last sign of life of who holds the lock
+    cloudq_sign=''
+    { read -r cloudq_sign <"$cloudq_lock/holder"; } 2>/dev/null
+}
+
 hold() { # gives signs of life for at most three hours; frees the lock if its holder was killed
-    trap - EXIT HUP INT
-    trap exit TERM
     exec </dev/null >/dev/null 2>&1 # nobody waits for it
     cloudq_tries=0
     while kill -0 "$$" 2>/dev/null; do
@@ -188,7 +191,8 @@ hold() { # gives signs of life for at most three hours; frees the lock if its ho
 unlock() {
     trap - EXIT HUP INT TERM
     kill "$cloudq_holding" 2>/dev/null
-    case $(cat "$cloudq_lock/holder" 2>/dev/null) in
+    read_sign
+    case $cloudq_sign in
         "$cloudq_host $$ "* | '') rm -rf "$cloudq_lock" ;;
     esac
 }
