@@ -30,7 +30,9 @@ PINNED = f"docker://host:5000/team/app@sha256:{DIGEST}"
 RECORDER = r"""#!/bin/sh
 # Writes down how it was called, and does as much of what a runtime does as its callers can see.
 name=${0##*/}
-{ printf '%s' "$name"; for word; do printf '|%s' "$word"; done; echo; } >>"$FAKE_LOG"
+line=$name
+for word; do line="$line|$word"; done
+printf '%s\n' "$line" >>"$FAKE_LOG" # at once: others write there, too
 last() { for word; do :; done; printf '%s' "$word"; }
 case "$name $1 ${2-}" in
     *' pull '*)
