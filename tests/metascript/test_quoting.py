@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudq.errors import InputError, MetaScriptError
@@ -20,12 +20,7 @@ from cloudq.system import Registry, System
 SCHEDULERS = ("abci", "gridengine", "local", "pbs", "slurm")
 RUNTIMES = ("apptainer", "charliecloud", "docker", "none", "podman", "singularity")
 SHELL = "'\"`$(){}[];&|<>!#*?~\\ \t%=-^,"
-bounded = settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+bounded = settings(max_examples=12, derandomize=True)
 
 
 def chars(extra: str = "") -> st.SearchStrategy[str]:
