@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -122,6 +123,7 @@ def cloudq_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
 def cloudq_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     """Fetch the outputs of a job and unpack them, as `cloudqcli stageout` does."""
+    gc.set_threshold(100_000)  # as cloudq.client.program
     from cloudq.client.results.stageout import stage_out
 
     stage_out(_bundles(endpoint, bucket), prefix, folder)
@@ -143,7 +145,7 @@ def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
 def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     """Fetch inputs and unpack them into a work folder, as the agent does."""
-    from cloudq import archive, signing
+    from cloudq import archive
     from cloudq.job import InputBlob
 
     bundles = _bundles(endpoint, bucket)
@@ -152,8 +154,6 @@ def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
         digest, size = line.split()
         fetched = folder.with_name("fetched.zip")
         bundles.blobs.download(InputBlob(digest, int(size), prefix), fetched)
-        if signing.digest_file(fetched) != digest:
-            raise SystemExit(f"{digest}: other bytes")
         archive.unpack(fetched, folder)
         fetched.unlink()
 

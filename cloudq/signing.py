@@ -24,7 +24,6 @@ CANCEL = "cancel"
 REQUEUE = "requeue"
 MAX_BYTES = 8 * 1024 * 1024
 _ATTENDED = timedelta(minutes=5)
-_BLOCK = 1024 * 1024
 _ARMOR = b"-----BEGIN SSH SIGNATURE-----"
 
 
@@ -156,15 +155,6 @@ def check_verifier(allowed_signers: Path) -> None:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of some bytes as statements have it."""
     return hashlib.sha256(data).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _principals(signature: str, allowed_signers: Path) -> tuple[str, ...]:

@@ -6,15 +6,14 @@ import os
 import struct
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipInfo
 
+from cloudq.ahead import in_order
 from cloudq.archive.checksums import join_sums
 from cloudq.archive.members import Member
 from cloudq.archive.names import shown
@@ -37,7 +36,7 @@ _UTF_8 = 0x800
 _NOT_PLAIN = 0x61
 """Flags: encrypted, patched, strongly encrypted."""
 
-ReadAt = Callable[[int, int], bytes]
+ReadAt = Callable[[int, int], memoryview]
 """Returns the bytes from one position to another (exclusive); called by several threads."""
 
 
@@ -112,26 +111,12 @@ class Extraction:
             ArchiveError: One of them must not be unpacked.
         """
         with ThreadPoolExecutor(self._threads) as pool:
-            for _ in self._results(pool, self._tasks(span for span in spans if not span.is_stream)):
+            tasks = self._tasks(span for span in spans if not span.is_stream)
+            for _ in in_order(pool, tasks, ahead=self._threads + 1):
                 pass
             for span in spans:
                 if span.is_stream:
                     self._write_stream(pool, span)
-
-    def _results(self, pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Any]]) -> Iterator[Any]:
-        """Do tasks side by side, a few ahead of who takes the results in order; end with the first error."""
-        waiting: deque[Future[Any]] = deque()
-        upcoming = iter(tasks)
-        try:
-            waiting.extend(pool.submit(task) for task in islice(upcoming, self._threads + 1))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(task) for task in islice(upcoming, 1))
-                yield result
-        finally:
-            # The last one first: whoever waits for the first piece of a member must not begin without it.
-            while waiting:
-                waiting.pop().cancel()
 
     def _tasks(self, spans: Iterable[Span]) -> Iterator[Callable[[], None]]:
         batch: list[Span] = []
@@ -147,10 +132,10 @@ class Extraction:
             yield partial(self._write_batch, batch)
 
     def _read(self, start: int, stop: int) -> memoryview:
-        data = self._read_at(start, stop) if 0 <= start < stop else b""
+        data = self._read_at(start, stop) if 0 <= start < stop else memoryview(b"")
         if len(data) != stop - start:
             raise BadZipFile(f"it has no bytes {start} to {stop}")
-        return memoryview(data)
+        return data
 
     def _write_batch(self, batch: list[Span]) -> None:
         first = batch[0].start
@@ -193,7 +178,8 @@ class Extraction:
     def _packed(self, pool: ThreadPoolExecutor, span: Span) -> Iterator[memoryview]:
         """Yield the packed bytes of a member, which are read ahead."""
         left = -1
-        for piece in self._results(pool, (partial(self._read, *ends) for ends in _cut(span))):
+        pieces = (partial(self._read, *ends) for ends in _cut(span))
+        for piece in in_order(pool, pieces, ahead=self._threads + 1):
             data = piece
             if left < 0:
                 data, left = piece[span.begin(piece) :], span.member.info.compress_size

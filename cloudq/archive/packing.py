@@ -8,8 +8,7 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -43,7 +42,11 @@ Member = tuple[Path, str]
 
 
 def pack(
-    source: Union[Path, Iterable[Member]], archive: Path, *, skip: Collection[str] = frozenset()
+    source: Union[Path, Iterable[Member]],
+    archive: Path,
+    *,
+    skip: Collection[str] = frozenset(),
+    watch: Callable[[bytes], object] = lambda _: None,
 ) -> list[str]:
     """Make an archive, which appears whole or not at all (mode 0600).
 
@@ -56,6 +59,7 @@ def pack(
         source: A folder whose contents are packed, or members, each packed with all that is below it.
         archive: The file to make; replaced if it exists.
         skip: Names in the archive that are not packed, nor what is below them.
+        watch: Called with each piece of the archive as it is written, in order.
 
     Returns:
         What was left out, as `name: reason`: sockets, pipes, devices, what vanished or cannot be read.
@@ -67,11 +71,11 @@ def pack(
     part = archive.with_name(f".{archive.name}.part")
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(part, flags, 0o600), "w+b") as stream, ZipFile(stream, "w") as zip_file:
-            packer = _Packer(zip_file, frozenset(skip), os.fstat(stream.fileno()))
-            for path, name in members:
-                for _ in packer.add_tree(path, name):
-                    pass
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as stream:
+            packer = _Packer(frozenset(skip), os.fstat(stream.fileno()))
+            for block in packer.blocks(members):
+                stream.write(block)
+                watch(block)
         part.replace(archive)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -86,12 +90,7 @@ def pack_blocks(folder: Path, left_out: list[str]) -> Iterator[bytes]:
         folder: Its contents are packed.
         left_out: What cannot be packed is added to it, as `name: reason`.
     """
-    drain = _Drain()
-    with ZipFile(drain, "w") as zip_file:  # type: ignore[call-overload]  # it needs no more than write and flush
-        packer = _Packer(zip_file, frozenset(), None, left_out)
-        for _ in packer.add_tree(folder, ""):
-            yield from drain.taken(_BLOCK)
-    yield from drain.taken(1)
+    return _Packer(frozenset(), None, left_out).blocks([(folder, "")])
 
 
 def tree_size(folder: Path) -> int:
@@ -137,12 +136,31 @@ class _Drain:
             yield b"".join(small)
 
 
-@dataclass(frozen=True)
 class _Packer:
-    zip_file: ZipFile
-    skip: frozenset[str]
-    own: Optional[os.stat_result]
-    left_out: list[str] = field(default_factory=list)
+    """Makes one archive, and notes what it has left out.
+
+    Args:
+        skip: Names that are not packed, nor what is below them.
+        own: The file that the archive is written to, which is not packed either.
+        left_out: `name: reason`.
+    """
+
+    def __init__(
+        self, skip: frozenset[str], own: Optional[os.stat_result], left_out: Optional[list[str]] = None
+    ) -> None:
+        self.skip = skip
+        self.own = own
+        self.left_out: list[str] = [] if left_out is None else left_out
+        self.drain = _Drain()
+        self.zip_file = ZipFile(self.drain, "w")  # type: ignore[call-overload]  # it needs no more than write and flush
+
+    def blocks(self, members: Iterable[Member]) -> Iterator[bytes]:
+        """Yield the archive while it is made."""
+        with self.zip_file:
+            for path, name in members:
+                for _ in self.add_tree(path, name):
+                    yield from self.drain.taken(_BLOCK)
+        yield from self.drain.taken(1)
 
     def leave_out(self, name: str, reason: object) -> None:
         if isinstance(reason, OSError):
@@ -195,11 +213,11 @@ class _Packer:
                 info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # public from Python 3.13 on
             with self.zip_file.open(info, "w") as target:
                 target.write(head)
-                for block in self.blocks(stream, status.st_size - len(head), name):
+                for block in self.pieces(stream, status.st_size - len(head), name):
                     target.write(block)
                     yield
 
-    def blocks(self, stream: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+    def pieces(self, stream: BinaryIO, size: int, name: str) -> Iterator[bytes]:
         """Yield at most `size` bytes. A disk that fails cuts the file; what was read of it is kept."""
         while size > 0:
             try:

@@ -123,10 +123,10 @@ def _reader(zip_file: ZipFile) -> ReadAt:
     """Read the file of an archive, which has one position only, for several threads."""
     lock, file = threading.Lock(), cast("IO[bytes]", zip_file.fp)
 
-    def read_at(start: int, stop: int) -> bytes:
+    def read_at(start: int, stop: int) -> memoryview:
         with lock:
             file.seek(start)
-            return file.read(stop - start)
+            return memoryview(file.read(stop - start))
 
     return read_at
 

@@ -203,7 +203,7 @@ class Bundles:
         """Read one small object of a bundle. Raises NotFoundError."""
         return self.store.read(self._key(job_id, name)).data
 
-    def read_range(self, job_id: str, name: str, start: int, end: int) -> bytes:
+    def read_range(self, job_id: str, name: str, start: int, end: int) -> memoryview:
         """Read bytes `start` to `end` (exclusive) of one. Raises NotFoundError."""
         return self.store.read_range(self._key(job_id, name), start, end)
 

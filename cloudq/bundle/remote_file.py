@@ -29,7 +29,7 @@ class RemoteFile(io.RawIOBase):
         self._job_id = job_id
         self._size = size
         self._position = 0
-        self._block = self._tail = (0, b"")
+        self._block = self._tail = (0, memoryview(b""))
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -51,18 +51,18 @@ class RemoteFile(io.RawIOBase):
         """Return so many bytes, fewer at the end; all the rest if it is negative."""
         start = self._position
         stop = self._size if size < 0 else min(start + size, self._size)
-        data = self._fetched(start, stop) if start < stop else b""
+        data = bytes(self._fetched(start, stop)) if start < stop else b""
         self._position += len(data)
         return data
 
-    def read_at(self, start: int, stop: int) -> bytes:
+    def read_at(self, start: int, stop: int) -> memoryview:
         """Return the bytes between two positions, fewer at the end; several threads may do so at a time."""
         begin, data = self._tail
         if data and begin <= start:
             return data[start - begin : stop - begin]
         return self._bundles.read_range(self._job_id, self.name, start, stop)
 
-    def _fetched(self, start: int, stop: int) -> bytes:
+    def _fetched(self, start: int, stop: int) -> memoryview:
         for begin, data in (self._tail, self._block):
             if begin <= start and stop <= begin + len(data):
                 return data[start - begin : stop - begin]

@@ -25,7 +25,9 @@ def sign_job(
 
     files = {name: signing.digest(data) for name, data in objects.items()}
     if archive is not None:
-        files[INPUT] = signing.digest_file(archive)
+        from cloudq.digests import digest_file
+
+        files[INPUT] = digest_file(archive)
     statement = signing.Statement(signing.JOB, config.bucket, signed_members(job), files)
     return signing.sign(statement, config.signing_key)
 
@@ -47,7 +49,9 @@ def check_own(
 
     files = {name: signing.digest(data) for name, data in objects.items()}
     if archive is not None:
-        files[INPUT] = signing.digest_file(archive)
+        from cloudq.digests import digest_file
+
+        files[INPUT] = digest_file(archive)
     try:
         statement = signing.verify_own(bundles.read(old.id, JOB_SIGNATURE), key)
         members = signed_members(old)

@@ -11,6 +11,9 @@ from typing import Literal, Protocol
 LARGEST_READ = 64 * 1024 * 1024
 """Most bytes of an object that is read at once; who may write to a bucket must not fill a reader's memory."""
 
+PART = 8 * 1024 * 1024
+"""Bytes of a large object that are sent or fetched by one request."""
+
 Method = Literal["GET", "PUT"]
 """What a URL may be good for."""
 
@@ -65,8 +68,11 @@ class Store(Protocol):
         """Read a whole small object. Raises NotFoundError, TooLargeError."""
         ...
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
-        """Read bytes `start` to `end` (exclusive), fewer if the object is shorter. Raises NotFoundError."""
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
+        """Read bytes `start` to `end` (exclusive), fewer if the object is shorter. Raises NotFoundError.
+
+        The view is of what the library has received: large ranges are not copied.
+        """
         ...
 
     def stat(self, key: str) -> Entry:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Optional, TypeVar
+from typing import BinaryIO, Optional
 
 from cloudq.errors import StoreError
 from cloudq.store import Entry
@@ -13,8 +13,6 @@ from cloudq.store.moved import current_watcher
 _BLOCK = 1024 * 1024
 # S3 takes at most 10,000 parts; a file may grow while it is read.
 _MOST_PARTS = 8_000
-
-Item = TypeVar("Item")
 
 
 class CountedBlocks:
@@ -114,8 +112,3 @@ def part_size(expected: int, least: int) -> int:
     """Return how many bytes each part must have for an object of about so many bytes."""
     parts_full = -(-expected // _MOST_PARTS)
     return max(least, -(-parts_full // _BLOCK) * _BLOCK)
-
-
-def windows(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Cut a sequence into pieces of at most `size` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -94,10 +94,10 @@ class DirectoryStore:
             file.seek(0)
             return Blob(file.read(), etag)
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         with self._asking(f"read {key!r}", key), self._tree.file(key).open("rb") as file:
             file.seek(start)
-            return file.read(max(0, end - start))
+            return memoryview(file.read(max(0, end - start)))
 
     def stat(self, key: str) -> Entry:
         with self._asking(f"read {key!r}", key):

@@ -60,8 +60,8 @@ class MemoryStore:
         check_size(len(found.data), key)
         return Blob(found.data, found.etag)
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
-        return self._get("GET", key).data[start:end]
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
+        return memoryview(self._get("GET", key).data)[start:end]
 
     def stat(self, key: str) -> Entry:
         return _entry(key, self._get("HEAD", key))

@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional
 
 import obstore
 
+from cloudq.ahead import in_order
 from cloudq.errors import NotFoundError, StoreError
-from cloudq.store import Blob, Entry, Method, Store, StoreAddress, check_size
-from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size, windows
+from cloudq.store import PART, Blob, Entry, Method, Store, StoreAddress, check_size
+from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
@@ -32,9 +34,6 @@ from cloudq.store.obstore_errors import (
 )
 from cloudq.store.obstore_keys import bare, entry_of, is_odd
 from cloudq.store.obstore_listing import ObstoreListing
-
-PART = 8 * 1024 * 1024
-"""Bytes that are sent or fetched by one request."""
 
 _KEYS_PER_DELETE = 1000
 _READ_ATTEMPTS = 3
@@ -99,17 +98,17 @@ class ObstoreStore:
             return self._other.read(key)
         with self._asking(f"read {key!r}", key):
             data, meta = self._get(key)
-            return Blob(data, bare(meta["e_tag"]))
+            return Blob(bytes(data), bare(meta["e_tag"]))
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         if is_odd(key):
             return self._other.read_range(key, start, end)
         if end <= start:
             self.stat(key)
-            return b""
+            return memoryview(b"")
         with self._asking(f"read {key!r}", key):
             found = self._get_range(key, start, end)
-            return b"" if found is None else found[0]
+            return memoryview(b"") if found is None else found[0]
 
     def stat(self, key: str) -> Entry:
         if is_odd(key):
@@ -190,7 +189,7 @@ class ObstoreStore:
                 raise type(fault)(f"{self.url}: cannot {action}: {fault}", hint=fault.hint) from error
             raise store_error(error, where=self.url, action=action, key=key) from error
 
-    def _get(self, key: str, **options: Any) -> tuple[bytes, Any]:
+    def _get(self, key: str, **options: Any) -> tuple[memoryview, Any]:
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 return interruptible(self._get_once, key, options)
@@ -199,12 +198,12 @@ class ObstoreStore:
                     raise
         raise AssertionError("unreachable")
 
-    def _get_once(self, key: str, options: Any) -> tuple[bytes, Any]:
+    def _get_once(self, key: str, options: Any) -> tuple[memoryview, Any]:
         found = obstore.get(self._client, key, options=options or None)
         check_size(0 if options else found.meta["size"], key)
-        return found.bytes().to_bytes(), found.meta
+        return memoryview(found.bytes()), found.meta
 
-    def _get_range(self, key: str, start: int, end: int) -> Optional[tuple[bytes, Any]]:
+    def _get_range(self, key: str, start: int, end: int) -> Optional[tuple[memoryview, Any]]:
         """Return bytes of an object and what is said of it; None if it has no byte at `start`."""
         try:
             return self._get(key, range=(start, end))
@@ -287,7 +286,7 @@ class ObstoreStore:
         watcher(len(data))
         size, etag = int(meta["size"]), meta["e_tag"]
 
-        def fetch(start: int) -> bytes:
+        def fetch(start: int) -> memoryview:
             with self._asking(f"read {key!r}", key):
                 found = self._get_range(key, start, min(start + PART, size))
             if found is None or found[1]["e_tag"] != etag:
@@ -295,9 +294,9 @@ class ObstoreStore:
             return found[0]
 
         with ThreadPoolExecutor(_FETCHERS) as pool:
-            for window in windows(range(len(data), size, PART), 2 * _FETCHERS):
-                for part in pool.map(fetch, window):
-                    file.write(part)
-                    watcher(len(part))
+            starts = range(len(data), size, PART)
+            for part in in_order(pool, (partial(fetch, start) for start in starts), ahead=2 * _FETCHERS):
+                file.write(part)
+                watcher(len(part))
         if file.tell() != size:
             raise StoreError(f"{self.url}: only {file.tell()} of {size} bytes of {key!r} came")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, cast
 from s3transfer.subscribers import BaseSubscriber
 
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
-from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
+from cloudq.store import PART, Blob, Entry, Method, StoreAddress, check_size
 from cloudq.store.answers import BULK_DELETE_REFUSED
 from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size
 from cloudq.store.conditional import settle
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
     from s3transfer.futures import TransferFuture
     from s3transfer.manager import TransferManager
-
-PART = 8 * 1024 * 1024
-"""Bytes of one part of a large object."""
 
 _KEYS_PER_DELETE = 1000
 _READ_ATTEMPTS = 3
@@ -82,19 +79,19 @@ class S3Store:
             data, answer = self._get(key)
             return Blob(data, _bare(answer["ETag"]))
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         if end <= start:
             self.stat(key)
-            return b""
+            return memoryview(b"")
         with self._asking(f"read {key!r}", key):
             try:
                 data, answer = self._get(key, Range=f"bytes={start}-{end - 1}")
             except LIBRARY_ERRORS as error:
                 if status_of(error) == 416:
-                    return b""
+                    return memoryview(b"")
                 raise
             # Without a Content-Range the server has ignored the Range and sent everything.
-            return data if answer.get("ContentRange") else data[start:end]
+            return memoryview(data) if answer.get("ContentRange") else memoryview(data)[start:end]
 
     def stat(self, key: str) -> Entry:
         with self._asking(f"read {key!r}", key):

@@ -12,10 +12,10 @@ import pytest
 
 from cloudq import archive
 from cloudq.agent.daemon.heartbeat import Heartbeat
+from cloudq.digests import digest_file
 from cloudq.job import InputBlob, Job, JobState
 from cloudq.policy import Policy
 from cloudq.presence import parse_presence
-from cloudq.signing import digest_file
 from tests.agent.conftest import META, Site, run_passes
 from tests.agent.test_budgets import requests
 from tests.agent.test_signed import SignedSite, signed, signers

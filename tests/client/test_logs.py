@@ -114,7 +114,7 @@ def test_a_job_that_ends_meanwhile_is_read_on_from_the_whole_log() -> None:
     class EndingStore(MemoryStore):
         """Ends the job after the first segment was read."""
 
-        def read_range(self, key: str, start: int, end: int) -> bytes:
+        def read_range(self, key: str, start: int, end: int) -> memoryview:
             data = super().read_range(key, start, end)
             if "live" in key:
                 self.write("a1/stdout", b"onetwothree")

@@ -218,7 +218,7 @@ class CountingStore(MemoryStore):
 
     bytes_read = 0
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         data = super().read_range(key, start, end)
         self.bytes_read += len(data)
         return data

@@ -31,7 +31,7 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.fetched = []
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         data = super().read_range(key, start, end)
         self.fetched.append(len(data))
         return data
@@ -121,7 +121,7 @@ def test_a_job_that_is_started_again_is_shown_again(bundles: Bundles) -> None:
 
 def test_a_job_that_ends_between_listing_and_reading_loses_nothing() -> None:
     class HastyStore(MemoryStore):
-        def read_range(self, key: str, start: int, stop: int) -> bytes:
+        def read_range(self, key: str, start: int, stop: int) -> memoryview:
             if "/live/" in key:
                 end(bundles, job, stdout=b"all of it\n")
             return super().read_range(key, start, stop)

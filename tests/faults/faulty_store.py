@@ -69,7 +69,7 @@ class FaultyStore:
     def read(self, key: str) -> Blob:
         return self._ask("read", key, lambda: self.store.read(key))
 
-    def read_range(self, key: str, start: int, end: int) -> bytes:
+    def read_range(self, key: str, start: int, end: int) -> memoryview:
         return self._ask("read_range", key, lambda: self.store.read_range(key, start, end))
 
     def stat(self, key: str) -> Entry:

@@ -196,8 +196,16 @@ def test_an_interrupt_that_does_not_end_the_wait_is_obeyed_all_the_same() -> Non
 
 @pytest.mark.parametrize(
     ("endpoint", "unsigned"),
-    [("https://s3.example", True), ("", True), ("http://127.0.0.1:1", False)],
-    ids=["https", "AWS", "http"],
+    [
+        ("https://s3.example", True),
+        ("", True),
+        ("http://s3.example", False),
+        ("http://127.0.0.1.example:1", False),
+        ("http://127.0.0.1:1", True),
+        ("http://[::1]:1", True),
+        ("http://LocalHost:1", True),
+    ],
+    ids=["https", "AWS", "http", "a name like an address", "this host", "this host, IPv6", "its name"],
 )
 def test_what_is_sent_is_hashed_only_where_nothing_else_guards_it(endpoint: str, unsigned: bool) -> None:
     pytest.importorskip("obstore")

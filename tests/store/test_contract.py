@@ -138,12 +138,12 @@ def test_a_missing_object_is_not_found(store: Store, verb: str, tmp_path: Path) 
 )
 def test_a_range_can_be_read(store: Store, start: int, end: int, expected: bytes) -> None:
     store.write("a", b"0123456789")
-    assert store.read_range("a", start, end) == expected
+    assert bytes(store.read_range("a", start, end)) == expected
 
 
 def test_a_range_of_an_empty_object_is_empty(store: Store) -> None:
     store.write("a", b"")
-    assert store.read_range("a", 0, 10) == b""
+    assert bytes(store.read_range("a", 0, 10)) == b""
 
 
 def test_an_empty_range_of_a_missing_object_is_not_found(store: Store) -> None:
@@ -300,7 +300,7 @@ def test_odd_keys_are_kept(store: Store, tolerate: Tolerate, key: str) -> None:
     etag = store.create(key, b"1")
     store.replace(key, b"2", etag=etag)
     assert store.read(key).data == b"2"
-    assert store.read_range(key, 0, 1) == b"2"
+    assert bytes(store.read_range(key, 0, 1)) == b"2"
     assert keys_of(store) == [key]
     assert keys_of(store, key) == [key]
     assert keys_of(store, key[:-1]) == [key]
@@ -473,6 +473,6 @@ def test_what_is_too_large_is_not_read_at_once(store: Store, monkeypatch: pytest
     monkeypatch.setattr("cloudq.store.LARGEST_READ", 1999)
     with pytest.raises(TooLargeError, match="^large: 2000 bytes, at most 1999 are read$"):
         store.read("large")
-    assert store.read_range("large", 0, 2000) == b"x" * 2000
+    assert bytes(store.read_range("large", 0, 2000)) == b"x" * 2000
     monkeypatch.setattr("cloudq.store.LARGEST_READ", 2000)
     assert store.read("large").data == b"x" * 2000

@@ -338,7 +338,7 @@ def test_a_body_that_always_breaks_off_is_unreachable(server: FaultyServer, stor
 
 def test_a_server_that_ignores_ranges_is_served(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = b"0123456789"
-    assert store.read_range("a", 3, 5) == b"34"
+    assert bytes(store.read_range("a", 3, 5)) == b"34"
 
 
 def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer) -> None:

@@ -12,8 +12,9 @@ from typing import Optional
 from cloudq import signing
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import CANCEL_SIGNATURE, INPUT, JOB_SIGNATURE, PROJECT, REQUEUE_SIGNATURE, RESOURCE
+from cloudq.digests import digest_file
 from cloudq.errors import NotFoundError, RefusedError
-from cloudq.job import InputBlob, Job, JobKind
+from cloudq.job import Job, JobKind
 from cloudq.manifest import MEMBERS, signed_members
 from cloudq.policy import matches
 from cloudq.signing import Statement
@@ -51,17 +52,7 @@ class Delivery:
     def download(self, name: str, path: Path) -> None:
         """Fetch an object into a file. Raises NotFoundError, RefusedError."""
         self.place.bundles.download(self.job.id, name, path)
-        self._check(name, signing.digest_file(path) if self.digests is not None else "")
-
-    def download_blob(self, blob: InputBlob, path: Path) -> None:
-        """Fetch inputs from beside the bundle, which are what the job names or are refused, signed or not.
-
-        Raises:
-            NotFoundError, RefusedError: They are gone, or others.
-        """
-        self.place.bundles.blobs.download(blob, path)
-        if signing.digest_file(path) != blob.digest:
-            raise RefusedError(f"refused: input {blob.digest} has other bytes than that")
+        self._check(name, digest_file(path) if self.digests is not None else "")
 
     def _check(self, name: str, digest: str) -> None:
         if self.digests is not None and self.digests.get(name) != digest:

@@ -19,7 +19,7 @@ def stage_in(place: Workplace, delivery: Delivery, script: bytes) -> None:
     """
     job, fetched = delivery.job, place.folders.spool(delivery.job.id) / INPUT
     for blob in job.input_blobs:
-        delivery.download_blob(blob, fetched)
+        place.bundles.blobs.download(blob, fetched)
         _unpack(place, delivery, fetched)
     # A listing may lag behind: the manifest, too, tells whether there are inputs.
     told = job.submit_token and job.input_size > len(script) and not job.input_blobs

@@ -168,7 +168,7 @@ def _order(task: str) -> tuple[bool, int, str]:
 
 def _blocks(bundles: Bundles, job_id: str, name: str, start: int) -> Iterator[bytes]:
     while True:
-        block = bundles.read_range(job_id, name, start, start + BLOCK)
+        block = bytes(bundles.read_range(job_id, name, start, start + BLOCK))
         if block:
             yield block
         if len(block) < BLOCK:

@@ -54,7 +54,7 @@ class Outputs:
             read_at = partial(self._read_at, current_watcher())
             return frozenset(unpack(self._archive, folder, wanted=patterns.admits, read_at=read_at))
 
-    def _read_at(self, watcher: Watcher, start: int, stop: int) -> bytes:
+    def _read_at(self, watcher: Watcher, start: int, stop: int) -> memoryview:
         data = self._file.read_at(start, stop)
         watcher(len(data))
         return data

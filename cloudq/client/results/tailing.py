@@ -97,7 +97,7 @@ class Follower:
         position = max(self._positions.get(log, 0), offset)
         while position < offset + size:
             start = position - offset
-            data = self._bundles.read_range(self._job_id, name, start, min(start + BLOCK, size))
+            data = bytes(self._bundles.read_range(self._job_id, name, start, min(start + BLOCK, size)))
             if not data:
                 return
             position += len(data)

@@ -133,11 +133,12 @@ def _size(path: Path) -> int:
 
 
 def _packed(inputs: Sequence[Measured], archive: Path) -> Shared:
-    from cloudq import signing
+    from cloudq.digests import RunningDigest
 
-    pack_inputs([item.input for item in inputs], archive)
-    files = sum(item.files for item in inputs)
-    return Shared(signing.digest_file(archive), archive.stat().st_size, files, archive)
+    with RunningDigest() as digest:
+        pack_inputs([item.input for item in inputs], archive, watch=digest.update)
+        files = sum(item.files for item in inputs)
+        return Shared(digest.hexdigest(), archive.stat().st_size, files, archive)
 
 
 def _send(bundles: Bundles, job_id: str, shared: Shared) -> InputBlob:

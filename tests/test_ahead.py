@@ -1,0 +1,72 @@
+"""Work side by side: results in order, few at a time, the first error, and the sum of what passes by."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from cloudq.ahead import in_order
+from cloudq.digests import RunningDigest
+
+
+def test_results_come_in_order_and_only_so_many_tasks_are_begun() -> None:
+    begun: list[int] = []
+    second_is_done = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert second_is_done.wait(60)
+        if number == 1:
+            second_is_done.set()
+        return number
+
+    def tasks() -> Iterator[partial[int]]:
+        for number in range(20):
+            begun.append(number)
+            yield partial(work, number)
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, result in enumerate(in_order(pool, tasks(), ahead=4)):
+            assert result == number
+            assert len(begun) <= number + 5
+    assert len(begun) == 20
+
+
+def test_the_first_error_ends_it_and_what_was_not_begun_is_left() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 2:
+            raise ValueError(number)
+        return number
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="2"):
+        list(in_order(pool, (partial(work, number) for number in range(100)), ahead=3))
+    assert len(begun) <= 6
+
+
+@pytest.mark.parametrize("blocks", [[], [b"a"], [b"x" * 100_000, memoryview(b"yy")] * 30])
+def test_the_sum_of_blocks_is_that_of_all_bytes(blocks: list[bytes]) -> None:
+    with RunningDigest() as digest:
+        for block in blocks:
+            digest.update(block)
+        assert digest.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+
+
+def test_a_sum_that_nobody_waits_for_leaves_no_thread() -> None:
+    def fail() -> None:
+        with RunningDigest() as digest:
+            for _ in range(50):
+                digest.update(b"x" * 1_000_000)
+            raise OSError("disk")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="disk"):
+        fail()
+    assert threading.active_count() == before
