@@ -38,6 +38,8 @@ class CountingProxy:
         parts = urlsplit(server_url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._latency = latency
+        # asyncio itself refers to tasks weakly: one that waits could be collected as garbage.
+        self._tasks: set[Optional[asyncio.Task[None]]] = set()
         self.reset()
 
     def reset(self) -> None:
@@ -61,6 +63,8 @@ class CountingProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        self._tasks.add(task)
         try:
             upstream = await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
             with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -69,6 +73,7 @@ class CountingProxy:
             upstream[1].close()
         finally:
             writer.close()
+            self._tasks.discard(task)
 
     async def _exchange(
         self,
