@@ -69,7 +69,7 @@ def pack(
     """
     members = [(source, "")] if isinstance(source, Path) else source
     part = archive.with_name(f".{archive.name}.part")
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(part, flags, 0o600), "wb") as stream:
             packer = _Packer(frozenset(skip), os.fstat(stream.fileno()))

@@ -135,9 +135,9 @@ def _size(path: Path) -> int:
 def _packed(inputs: Sequence[Measured], archive: Path) -> Shared:
     from cloudq.digests import RunningDigest
 
+    files = sum(item.files for item in inputs)
     with RunningDigest() as digest:
         pack_inputs([item.input for item in inputs], archive, watch=digest.update)
-        files = sum(item.files for item in inputs)
         return Shared(digest.hexdigest(), archive.stat().st_size, files, archive)
 
 
