@@ -2,11 +2,20 @@
 
 Bytes are a polynomial over GF(2), their sum its remainder; to append bytes multiplies what stands before
 them by a power of x. The polynomial is that of ZIP, its bits in reverse order.
+
+`crc32` is that of `zlib`: by isal, where it is installed, which is several times as fast.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+try:
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
+
+__all__ = ["crc32", "join_sums"]
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31

@@ -3,96 +3,30 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile
 
 from cloudq.ahead import in_order
-from cloudq.archive.checksums import join_sums
+from cloudq.archive.checksums import crc32, join_sums
 from cloudq.archive.members import Member
 from cloudq.archive.names import shown
 from cloudq.archive.placing import Places, create, stamp
+from cloudq.archive.spans import LONGEST_HEADER, PART, Span
 from cloudq.errors import ArchiveError
-
-PART = 8 * 1024 * 1024
-"""Bytes that are read at once: a part of an upload, as some servers read the whole of one in any case."""
 
 _GAP = 64 * 1024
 """Bytes that nobody wants, which are read all the same where that spares a request."""
 
-_MOST_INFLATED = PART
-"""Bytes that are unpacked in memory at once by each thread."""
-
 _BLOCK = 256 * 1024
-_HEADER = struct.Struct("<4s2xH18x2H")
-_LONGEST_HEADER = _HEADER.size + 2 * 0xFFFF
-_UTF_8 = 0x800
-_NOT_PLAIN = 0x61
-"""Flags: encrypted, patched, strongly encrypted."""
 
-ReadAt = Callable[[int, int], memoryview]
-"""Returns the bytes from one position to another (exclusive); called by several threads."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A member, and the bytes of the archive where its header and its data are and no other's."""
-
-    member: Member
-    start: int
-    stop: int
-
-    @property
-    def is_piecemeal(self) -> bool:
-        """Tell whether it is large, and its pieces can be written by themselves."""
-        return self.stop - self.start > PART and self.member.info.compress_type == ZIP_STORED
-
-    @property
-    def is_stream(self) -> bool:
-        """Tell whether it must be unpacked from its beginning to its end, and is too large for the memory."""
-        info = self.member.info
-        return info.compress_type == ZIP_DEFLATED and (
-            self.stop - self.start > PART or info.file_size > _MOST_INFLATED
-        )
-
-    def begin(self, head: memoryview) -> int:
-        """Return where the data begins behind `start`, of which the first bytes are given.
-
-        Raises:
-            BadZipFile: The header is none, or another's; or the data would be another's, too.
-        """
-        info = self.member.info
-        if len(head) < _HEADER.size:
-            raise BadZipFile(f"no header of {shown(self.member.name)}")
-        signature, flags, name_length, extra_length = _HEADER.unpack_from(head)
-        name = bytes(head[_HEADER.size : _HEADER.size + name_length])
-        if signature != b"PK\x03\x04" or _decoded(name, info) != info.orig_filename:
-            raise BadZipFile(f"no header of {shown(self.member.name)} where it should be")
-        if (flags | info.flag_bits) & _NOT_PLAIN:
-            raise BadZipFile(f"{shown(self.member.name)} is encrypted or a patch")
-        if info.compress_type == ZIP_STORED and info.compress_size != info.file_size:
-            raise BadZipFile(f"{shown(self.member.name)} is stored, but has two sizes")
-        begin = int(_HEADER.size + name_length + extra_length)
-        if begin + info.compress_size > self.stop - self.start:
-            raise BadZipFile(f"{shown(self.member.name)} reaches into the next member")
-        return begin
-
-
-def spans_of(members: Iterable[Member], end: int) -> list[Span]:
-    """Return where members are, in the order of the archive, whose directory begins at `end`."""
-    ordered = sorted(members, key=lambda member: member.info.header_offset)
-    nexts = [*(member.info.header_offset for member in ordered[1:]), end]
-    spans = []
-    for member, behind in zip(ordered, nexts):
-        start = member.info.header_offset
-        spans.append(Span(member, start, min(behind, start + _LONGEST_HEADER + member.info.compress_size)))
-    return spans
+ReadAt = Callable[[int, int], Iterator[memoryview]]
+"""Yields the bytes from one position to another (exclusive) in blocks; called by several threads."""
 
 
 class Extraction:
@@ -131,11 +65,16 @@ class Extraction:
         if batch:
             yield partial(self._write_batch, batch)
 
-    def _read(self, start: int, stop: int) -> memoryview:
-        data = self._read_at(start, stop) if 0 <= start < stop else memoryview(b"")
-        if len(data) != stop - start:
+    def _blocks(self, start: int, stop: int) -> Iterator[memoryview]:
+        left = stop - start
+        for block in self._read_at(start, stop) if 0 <= start < stop else ():
+            left -= len(block)
+            yield block
+        if left:
             raise BadZipFile(f"it has no bytes {start} to {stop}")
-        return data
+
+    def _read(self, start: int, stop: int) -> memoryview:
+        return _joined(list(self._blocks(start, stop)))
 
     def _write_batch(self, batch: list[Span]) -> None:
         first = batch[0].start
@@ -148,7 +87,7 @@ class Extraction:
     def _write_small(self, member: Member, packed: memoryview) -> None:
         info = member.info
         data = packed if info.compress_type == ZIP_STORED else _inflated(packed, info.file_size)
-        _check(member, len(data), zlib.crc32(data))
+        _check(member, len(data), crc32(data))
         with self._places.appearing(member) as part:
             if member.is_link:
                 os.symlink(_link_target(member, bytes(data)), part)  # noqa: PTH211 - a text
@@ -158,7 +97,7 @@ class Extraction:
                 stamp(file, part, member)
 
     def _pieces(self, span: Span) -> Iterator[Callable[[], None]]:
-        large = _Large(span, self._places, self._read)
+        large = _Large(span, self._places, self._blocks)
         yield large.write_first
         for start in large.starts[1:]:
             yield partial(large.write, start)
@@ -168,7 +107,7 @@ class Extraction:
         with self._places.appearing(member) as part, create(part) as file:
             for packed in self._packed(pool, span):
                 for block in _blocks(inflater, packed):
-                    size, total = size + len(block), zlib.crc32(block, total)
+                    size, total = size + len(block), crc32(block, total)
                     if size > member.info.file_size:
                         raise BadZipFile(f"more in {shown(member.name)} than its size")
                     file.write(block)
@@ -178,7 +117,7 @@ class Extraction:
     def _packed(self, pool: ThreadPoolExecutor, span: Span) -> Iterator[memoryview]:
         """Yield the packed bytes of a member, which are read ahead."""
         left = -1
-        pieces = (partial(self._read, *ends) for ends in _cut(span))
+        pieces = (partial(self._read, *ends) for ends in span.pieces())
         for piece in in_order(pool, pieces, ahead=self._threads + 1):
             data = piece
             if left < 0:
@@ -190,11 +129,11 @@ class Extraction:
 class _Large:
     """A stored member, of which each piece is written at its place by whoever has read it."""
 
-    def __init__(self, span: Span, places: Places, read: Callable[[int, int], memoryview]) -> None:
+    def __init__(self, span: Span, places: Places, read: ReadAt) -> None:
         self._span = span
         self._places = places
         self._read = read
-        self._stops = dict(_cut(span))
+        self._stops = dict(span.pieces())
         self._opened: Future[tuple[int, str]] = Future()
         self._sums: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
@@ -208,29 +147,36 @@ class _Large:
         """Make the file; the other pieces wait until that is done, so this must be begun before them."""
         start = self._span.start
         try:
-            data = self._read(start, self._stops[start])
-            begin = start + self._span.begin(data)
+            blocks = self._read(start, self._stops[start])
+            head = _head(blocks)
+            begin = start + self._span.begin(head)
             part = self._places.begin(self._span.member)
             create(part).close()
         except BaseException as error:
             self._opened.set_exception(error)
             raise
         self._opened.set_result((begin, part))
-        self._keep(start, data)
+        self._keep(start, chain([head], blocks))
 
     def write(self, start: int) -> None:
         """Write the piece that begins there in the archive."""
-        self._keep(start, self._read(start, self._stops[start]))
+        blocks = self._read(start, self._stops[start])
+        # Asked for before the first piece tells where to write.
+        head = _head(blocks)
+        self._keep(start, chain([head], blocks))
 
-    def _keep(self, start: int, data: memoryview) -> None:
+    def _keep(self, start: int, blocks: Iterable[memoryview]) -> None:
         begin, part = self._opened.result()
         end = begin + self._span.member.info.compress_size
-        data = data[max(0, begin - start) : max(0, end - start)]
+        position, size, total = start, 0, 0
         with open(part, "r+b") as file:  # noqa: PTH123 - a text
             file.seek(max(0, start - begin))
-            file.write(data)
+            for block in blocks:
+                data = block[max(0, begin - position) : max(0, end - position)]
+                file.write(data)
+                position, size, total = position + len(block), size + len(data), crc32(data, total)
         with self._lock:
-            self._sums[start] = (zlib.crc32(data), len(data))
+            self._sums[start] = (total, size)
             is_last = len(self._sums) == len(self._stops)
         if is_last:
             self._finish(part)
@@ -245,17 +191,16 @@ class _Large:
         self._places.end(member, part)
 
 
-def _cut(span: Span) -> Iterator[tuple[int, int]]:
-    """Yield from where to where the pieces of a member are, each in a part of the archive as it was sent."""
-    start = span.start
-    while start < span.stop:
-        stop = min(span.stop, start + _LONGEST_HEADER + PART - (start + _LONGEST_HEADER) % PART)
-        yield start, stop
-        start = stop
+def _head(blocks: Iterator[memoryview]) -> memoryview:
+    """Take the first blocks, in which any header ends."""
+    taken: list[memoryview] = []
+    while sum(map(len, taken)) < LONGEST_HEADER and (block := next(blocks, None)) is not None:
+        taken.append(block)
+    return _joined(taken)
 
 
-def _decoded(name: bytes, info: ZipInfo) -> str:
-    return name.decode("utf-8" if info.flag_bits & _UTF_8 else "cp437")
+def _joined(blocks: Sequence[memoryview]) -> memoryview:
+    return blocks[0] if len(blocks) == 1 else memoryview(b"".join(blocks))
 
 
 def _inflated(packed: memoryview, size: int) -> bytes:

@@ -15,10 +15,11 @@ from typing import IO, Optional, Union, cast
 from zipfile import BadZipFile, ZipFile
 
 from cloudq.archive.directory import check_count
-from cloudq.archive.extraction import Extraction, ReadAt, spans_of
+from cloudq.archive.extraction import Extraction, ReadAt
 from cloudq.archive.members import Member, check_lengths, check_sizes, checked
 from cloudq.archive.names import shown
 from cloudq.archive.placing import Places, make_place
+from cloudq.archive.spans import spans_of
 from cloudq.errors import ArchiveError
 
 MAX_MEMBERS = 500_000
@@ -123,10 +124,11 @@ def _reader(zip_file: ZipFile) -> ReadAt:
     """Read the file of an archive, which has one position only, for several threads."""
     lock, file = threading.Lock(), cast("IO[bytes]", zip_file.fp)
 
-    def read_at(start: int, stop: int) -> memoryview:
+    def read_at(start: int, stop: int) -> Iterator[memoryview]:
         with lock:
             file.seek(start)
-            return memoryview(file.read(stop - start))
+            data = memoryview(file.read(stop - start))
+        yield data
 
     return read_at
 

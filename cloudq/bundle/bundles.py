@@ -207,6 +207,10 @@ class Bundles:
         """Read bytes `start` to `end` (exclusive) of one. Raises NotFoundError."""
         return self.store.read_range(self._key(job_id, name), start, end)
 
+    def read_blocks(self, job_id: str, name: str, start: int, end: int) -> Iterator[memoryview]:
+        """Yield the same in blocks as they come."""
+        return self.store.read_blocks(self._key(job_id, name), start, end)
+
     def write(self, job_id: str, name: str, data: bytes) -> None:
         """Write one small object of a bundle."""
         self.store.write(self._key(job_id, name), data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 from cloudq.bundle.bundles import Bundles
 
@@ -55,12 +56,12 @@ class RemoteFile(io.RawIOBase):
         self._position += len(data)
         return data
 
-    def read_at(self, start: int, stop: int) -> memoryview:
-        """Return the bytes between two positions, fewer at the end; several threads may do so at a time."""
+    def read_at(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield the bytes between two positions, fewer at the end; several threads may do so at a time."""
         begin, data = self._tail
         if data and begin <= start:
-            return data[start - begin : stop - begin]
-        return self._bundles.read_range(self._job_id, self.name, start, stop)
+            return iter([data[start - begin : stop - begin]])
+        return self._bundles.read_blocks(self._job_id, self.name, start, stop)
 
     def _fetched(self, start: int, stop: int) -> memoryview:
         for begin, data in (self._tail, self._block):

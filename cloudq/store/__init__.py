@@ -75,6 +75,10 @@ class Store(Protocol):
         """
         ...
 
+    def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
+        """Yield the same in blocks as they come, which takes less memory. Raises NotFoundError."""
+        ...
+
     def stat(self, key: str) -> Entry:
         """Return size, time and ETag without the bytes. Raises NotFoundError."""
         ...

@@ -99,6 +99,9 @@ class DirectoryStore:
             file.seek(start)
             return memoryview(file.read(max(0, end - start)))
 
+    def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
+        yield self.read_range(key, start, end)
+
     def stat(self, key: str) -> Entry:
         with self._asking(f"read {key!r}", key):
             return _entry(key, self._tree.file(key))

@@ -63,6 +63,9 @@ class MemoryStore:
     def read_range(self, key: str, start: int, end: int) -> memoryview:
         return memoryview(self._get("GET", key).data)[start:end]
 
+    def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
+        yield self.read_range(key, start, end)
+
     def stat(self, key: str) -> Entry:
         return _entry(key, self._get("HEAD", key))
 

@@ -6,38 +6,33 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Optional
+from typing import Any, Callable, Optional
 
 import obstore
 
-from cloudq.ahead import in_order
 from cloudq.errors import NotFoundError, StoreError
-from cloudq.store import PART, Blob, Entry, Method, Store, StoreAddress, check_size
+from cloudq.store import PART, Blob, Entry, Method, Store, StoreAddress
 from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
 from cloudq.store.interruptible import interruptible
-from cloudq.store.moved import current_watcher
 from cloudq.store.obstore_client import Credentials, make_client
 from cloudq.store.obstore_errors import (
     LIBRARY_ERRORS,
     find_answer,
     is_about_deletion,
-    is_broken_body,
-    is_range_ignored,
     is_unclear,
     store_error,
 )
 from cloudq.store.obstore_keys import bare, entry_of, is_odd
 from cloudq.store.obstore_listing import ObstoreListing
+from cloudq.store.obstore_reading import ObstoreReading
 
 _KEYS_PER_DELETE = 1000
-_READ_ATTEMPTS = 3
-_FETCHERS = 8
+_SENDERS = 8
 
 
 class ObstoreStore:
@@ -68,6 +63,7 @@ class ObstoreStore:
         self._credentials = credentials
         self._open_other = open_other
         self._opened_other: Optional[Store] = None
+        self._reading = ObstoreReading(client, self._asking, stat=self.stat, url=self.url)
         self._listing = ObstoreListing(client, self._asking, lambda: self._other)
         self._sleep = sleep
 
@@ -96,9 +92,8 @@ class ObstoreStore:
     def read(self, key: str) -> Blob:
         if is_odd(key):
             return self._other.read(key)
-        with self._asking(f"read {key!r}", key):
-            data, meta = self._get(key)
-            return Blob(bytes(data), bare(meta["e_tag"]))
+        data, etag = self._reading.whole(key)
+        return Blob(data, bare(etag))
 
     def read_range(self, key: str, start: int, end: int) -> memoryview:
         if is_odd(key):
@@ -106,9 +101,12 @@ class ObstoreStore:
         if end <= start:
             self.stat(key)
             return memoryview(b"")
-        with self._asking(f"read {key!r}", key):
-            found = self._get_range(key, start, end)
-            return memoryview(b"") if found is None else found[0]
+        return self._reading.range(key, start, end)
+
+    def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
+        if is_odd(key) or end <= start:
+            return iter([self.read_range(key, start, end)])
+        return self._reading.blocks(key, start, end)
 
     def stat(self, key: str) -> Entry:
         if is_odd(key):
@@ -170,7 +168,7 @@ class ObstoreStore:
             self._other.download(key, path)
             return
         with appearing(path) as file:
-            self._fetch(key, file)
+            self._reading.fetch(key, file)
 
     @property
     def _other(self) -> Store:
@@ -188,33 +186,6 @@ class ObstoreStore:
                 fault = self._credentials.fault
                 raise type(fault)(f"{self.url}: cannot {action}: {fault}", hint=fault.hint) from error
             raise store_error(error, where=self.url, action=action, key=key) from error
-
-    def _get(self, key: str, **options: Any) -> tuple[memoryview, Any]:
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            try:
-                return interruptible(self._get_once, key, options)
-            except LIBRARY_ERRORS as error:
-                if attempt == _READ_ATTEMPTS or not is_broken_body(error):
-                    raise
-        raise AssertionError("unreachable")
-
-    def _get_once(self, key: str, options: Any) -> tuple[memoryview, Any]:
-        found = obstore.get(self._client, key, options=options or None)
-        check_size(0 if options else found.meta["size"], key)
-        return memoryview(found.bytes()), found.meta
-
-    def _get_range(self, key: str, start: int, end: int) -> Optional[tuple[memoryview, Any]]:
-        """Return bytes of an object and what is said of it; None if it has no byte at `start`."""
-        try:
-            return self._get(key, range=(start, end))
-        except LIBRARY_ERRORS as error:
-            answer = find_answer(error)
-            if answer is not None and answer.status == 416:
-                return None
-            if not is_range_ignored(error):
-                raise
-        data, meta = self._get(key, head=False)
-        return data[start:end], meta
 
     def _put(self, key: str, data: bytes, mode: Any) -> str:
         put = interruptible(obstore.put, self._client, key, data, mode=mode, use_multipart=False)
@@ -266,37 +237,5 @@ class ObstoreStore:
         counter = CountedBlocks(chain([head], blocks))
         part = part_size(expected, PART)
         with counter.blaming_the_source(), self._asking(f"write {key!r}"):
-            interruptible(obstore.put, self._client, key, counter, chunk_size=part, max_concurrency=_FETCHERS)
+            interruptible(obstore.put, self._client, key, counter, chunk_size=part, max_concurrency=_SENDERS)
         return self.stat(key), counter.size
-
-    def _fetch(self, key: str, file: BinaryIO) -> None:
-        """Fetch an object: its first part tells how many more there are, and these come side by side."""
-        with self._asking(f"read {key!r}", key):
-            first = self._get_range(key, 0, PART)
-        if first is None:
-            size = self.stat(key).size
-            if size:
-                raise StoreError(f"{self.url}: only 0 of {size} bytes of {key!r} came")
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        data, meta = first
-        watcher = current_watcher()
-        file.write(data)
-        watcher(len(data))
-        size, etag = int(meta["size"]), meta["e_tag"]
-
-        def fetch(start: int) -> memoryview:
-            with self._asking(f"read {key!r}", key):
-                found = self._get_range(key, start, min(start + PART, size))
-            if found is None or found[1]["e_tag"] != etag:
-                raise StoreError(f"{self.url}: {key!r} was changed while it was read")
-            return found[0]
-
-        with ThreadPoolExecutor(_FETCHERS) as pool:
-            starts = range(len(data), size, PART)
-            for part in in_order(pool, (partial(fetch, start) for start in starts), ahead=2 * _FETCHERS):
-                file.write(part)
-                watcher(len(part))
-        if file.tell() != size:
-            raise StoreError(f"{self.url}: only {file.tell()} of {size} bytes of {key!r} came")

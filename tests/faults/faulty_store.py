@@ -72,6 +72,9 @@ class FaultyStore:
     def read_range(self, key: str, start: int, end: int) -> memoryview:
         return self._ask("read_range", key, lambda: self.store.read_range(key, start, end))
 
+    def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
+        yield self.read_range(key, start, end)
+
     def stat(self, key: str) -> Entry:
         return self._ask("stat", key, lambda: self.store.stat(key))
 

@@ -24,6 +24,7 @@ class Fault:
         applied: Whether the request takes effect all the same.
         body: Sent instead of an error document.
         length: Content-Length, if it is not that of the body.
+        content_range: Content-Range of the body.
     """
 
     status: int
@@ -31,6 +32,7 @@ class Fault:
     applied: bool = False
     body: Optional[bytes] = None
     length: Optional[int] = None
+    content_range: str = ""
 
 
 @dataclass
@@ -100,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status == 0:
             self.close_connection = True
         else:
-            self._answer(fault.status, fault.code, fault.body, fault.length)
+            self._answer(fault.status, fault.code, fault.body, fault.length, fault.content_range)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_request
 
@@ -124,7 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         return 200
 
     def _answer(
-        self, status: int, code: str, body: Optional[bytes] = None, length: Optional[int] = None
+        self,
+        status: int,
+        code: str,
+        body: Optional[bytes] = None,
+        length: Optional[int] = None,
+        content_range: str = "",
     ) -> None:
         if body is None:
             body = self.state.objects.get(self.key, b"") if status < 300 else _error_document(code)
@@ -132,6 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{etag_of(self.state.objects.get(self.key, b""))}"')
         self.send_header("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
         sent = b"" if self.command in ("PUT", "DELETE") and status < 300 else body
+        if content_range:
+            self.send_header("Content-Range", content_range)
         self.send_header("Content-Length", str(len(sent) if length is None else length))
         self.end_headers()
         if self.command != "HEAD":

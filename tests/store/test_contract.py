@@ -120,13 +120,14 @@ def test_empty_objects_are_objects(store: Store) -> None:
     assert store.read("empty").data == b"full"
 
 
-@pytest.mark.parametrize("verb", ["read", "stat", "read_range", "download"])
+@pytest.mark.parametrize("verb", ["read", "stat", "read_range", "read_blocks", "download"])
 def test_a_missing_object_is_not_found(store: Store, verb: str, tmp_path: Path) -> None:
     store.write("folder/a", b"")
     calls: dict[str, Callable[[str], object]] = {
         "read": store.read,
         "stat": store.stat,
         "read_range": lambda key: store.read_range(key, 0, 10),
+        "read_blocks": lambda key: list(store.read_blocks(key, 0, 10)),
         "download": lambda key: store.download(key, tmp_path / "file"),
     }
     for key in ("missing", "folder", "folder/a/b"):
@@ -149,16 +150,26 @@ def test_a_missing_object_is_not_found(store: Store, verb: str, tmp_path: Path) 
 def test_a_range_can_be_read(store: Store, start: int, end: int, expected: bytes) -> None:
     store.write("a", b"0123456789")
     assert bytes(store.read_range("a", start, end)) == expected
+    assert b"".join(store.read_blocks("a", start, end)) == expected
 
 
 def test_a_range_of_an_empty_object_is_empty(store: Store) -> None:
     store.write("a", b"")
     assert bytes(store.read_range("a", 0, 10)) == b""
+    assert b"".join(store.read_blocks("a", 0, 10)) == b""
 
 
 def test_an_empty_range_of_a_missing_object_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.read_range("a", 3, 3)
+    with pytest.raises(NotFoundError):
+        list(store.read_blocks("a", 3, 3))
+
+
+def test_a_large_range_comes_in_blocks(store: Store) -> None:
+    data = os.urandom(1_000_000)
+    store.write("a", data)
+    assert b"".join(store.read_blocks("a", 7, 999_999)) == data[7:999_999]
 
 
 # Conditional writes

@@ -339,6 +339,32 @@ def test_a_body_that_always_breaks_off_is_unreachable(server: FaultyServer, stor
 def test_a_server_that_ignores_ranges_is_served(server: FaultyServer, store: Store) -> None:
     server.objects["a"] = b"0123456789"
     assert bytes(store.read_range("a", 3, 5)) == b"34"
+    assert b"".join(store.read_blocks("a", 3, 5)) == b"34"
+
+
+@pytest.mark.parametrize("sent", [0, 100, 150_000])
+def test_blocks_that_break_off_are_read_on(server: FaultyServer, store: Store, sent: int) -> None:
+    data = bytes(range(250)) * 1200
+    server.objects["a"] = data
+    half = data[100_000 : 100_000 + sent]
+    server.fail("GET", Fault(206, body=half, length=200_000, content_range="bytes 100000-299999/300000"))
+    assert b"".join(store.read_blocks("a", 100_000, 300_000)) == data[100_000:]
+
+
+def test_blocks_that_always_break_off_are_unreachable(server: FaultyServer, store: Store) -> None:
+    server.objects["a"] = b"0123456789"
+    server.fail("GET", *[Fault(206, body=b"34", length=4, content_range="bytes 3-6/10")] * 10)
+    with pytest.raises(StoreUnreachableError) as caught:
+        list(store.read_blocks("a", 3, 7))
+    check_line(caught.value, server.url)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_blocks_that_are_refused_say_why(server: FaultyServer, store: Store, status: int) -> None:
+    server.fail("GET", Fault(status, "AccessDenied" if status == 403 else "NoSuchKey"))
+    with pytest.raises(StoreRefusedError if status == 403 else NotFoundError):
+        list(store.read_blocks("a", 3, 7))
+    assert server.requests["GET"] == 1
 
 
 def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer) -> None:

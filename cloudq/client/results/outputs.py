@@ -54,10 +54,10 @@ class Outputs:
             read_at = partial(self._read_at, current_watcher())
             return frozenset(unpack(self._archive, folder, wanted=patterns.admits, read_at=read_at))
 
-    def _read_at(self, watcher: Watcher, start: int, stop: int) -> memoryview:
-        data = self._file.read_at(start, stop)
-        watcher(len(data))
-        return data
+    def _read_at(self, watcher: Watcher, start: int, stop: int) -> Iterator[memoryview]:
+        for block in self._file.read_at(start, stop):
+            watcher(len(block))
+            yield block
 
     def _packed_size(self, patterns: Patterns) -> int:
         return sum(size for name, size in self.packed_sizes.items() if patterns.admits(name))
