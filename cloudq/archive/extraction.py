@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 from zipfile import ZIP_STORED, BadZipFile
 
 from cloudq.ahead import in_order
@@ -25,15 +25,24 @@ _GAP = 64 * 1024
 
 _BLOCK = 256 * 1024
 
-ReadAt = Callable[[int, int], Iterator[memoryview]]
-"""Yields the bytes from one position to another (exclusive) in blocks; called by several threads."""
+
+class Source(Protocol):
+    """The bytes of an archive, from one position to another (exclusive); asked by several threads."""
+
+    def read_at(self, start: int, stop: int) -> memoryview:
+        """Return them at once."""
+        ...
+
+    def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield them in blocks."""
+        ...
 
 
 class Extraction:
     """Writes members of one archive into a folder, each whole or not at all."""
 
-    def __init__(self, read_at: ReadAt, places: Places, *, threads: int) -> None:
-        self._read_at = read_at
+    def __init__(self, source: Source, places: Places, *, threads: int) -> None:
+        self._source = source
         self._places = places
         self._threads = threads
 
@@ -65,16 +74,19 @@ class Extraction:
         if batch:
             yield partial(self._write_batch, batch)
 
+    def _read(self, start: int, stop: int) -> memoryview:
+        data = self._source.read_at(start, stop) if 0 <= start < stop else memoryview(b"")
+        if len(data) != stop - start:
+            raise _missing(start, stop)
+        return data
+
     def _blocks(self, start: int, stop: int) -> Iterator[memoryview]:
         left = stop - start
-        for block in self._read_at(start, stop) if 0 <= start < stop else ():
+        for block in self._source.blocks_at(start, stop) if 0 <= start < stop else ():
             left -= len(block)
             yield block
         if left:
-            raise BadZipFile(f"it has no bytes {start} to {stop}")
-
-    def _read(self, start: int, stop: int) -> memoryview:
-        return _joined(list(self._blocks(start, stop)))
+            raise _missing(start, stop)
 
     def _write_batch(self, batch: list[Span]) -> None:
         first = batch[0].start
@@ -129,7 +141,7 @@ class Extraction:
 class _Large:
     """A stored member, of which each piece is written at its place by whoever has read it."""
 
-    def __init__(self, span: Span, places: Places, read: ReadAt) -> None:
+    def __init__(self, span: Span, places: Places, read: Callable[[int, int], Iterator[memoryview]]) -> None:
         self._span = span
         self._places = places
         self._read = read
@@ -196,11 +208,11 @@ def _head(blocks: Iterator[memoryview]) -> memoryview:
     taken: list[memoryview] = []
     while sum(map(len, taken)) < LONGEST_HEADER and (block := next(blocks, None)) is not None:
         taken.append(block)
-    return _joined(taken)
+    return taken[0] if len(taken) == 1 else memoryview(b"".join(taken))
 
 
-def _joined(blocks: Sequence[memoryview]) -> memoryview:
-    return blocks[0] if len(blocks) == 1 else memoryview(b"".join(blocks))
+def _missing(start: int, stop: int) -> BadZipFile:
+    return BadZipFile(f"it has no bytes {start} to {stop}")
 
 
 def _inflated(packed: memoryview, size: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import IO, Optional, Union, cast
 from zipfile import BadZipFile, ZipFile
 
 from cloudq.archive.directory import check_count
-from cloudq.archive.extraction import Extraction, ReadAt
+from cloudq.archive.extraction import Extraction, Source
 from cloudq.archive.members import Member, check_lengths, check_sizes, checked
 from cloudq.archive.names import shown
 from cloudq.archive.placing import Places, make_place
@@ -28,6 +28,9 @@ MAX_MEMBERS = 500_000
 _THREADS = 8
 _THREADS_FOR_A_FILE = 2
 """Of a disk here, more than that do not read faster, and login nodes are shared."""
+
+_BLOCK = 256 * 1024
+"""Bytes of a large file that are read at once."""
 
 Archive = Union[Path, IO[bytes]]
 """A file, or one that is open and can be sought in; `name` names it in messages."""
@@ -64,7 +67,7 @@ def unpack(
     max_bytes: Optional[int] = None,
     max_members: int = MAX_MEMBERS,
     wanted: Callable[[str], bool] = lambda _: True,
-    read_at: Optional[ReadAt] = None,
+    source: Optional[Source] = None,
 ) -> list[str]:
     """Unpack an archive into a folder, which may have things in it: files of the same names are replaced.
 
@@ -78,7 +81,7 @@ def unpack(
         max_bytes: Most bytes that may come out; None for what the disk holds.
         max_members: Most members it may have.
         wanted: Tells by its name whether a member is unpacked; all are checked.
-        read_at: Reads the members' bytes of an archive that is open, for several threads at the same time.
+        source: Gives the members' bytes of an archive that is open; by itself they are read from that.
 
     Returns:
         The names of the unpacked files and links, relative to the folder.
@@ -101,8 +104,8 @@ def unpack(
             for member in members:
                 if member.is_folder:
                     make_place(folder, f"{member.name}/.")
-            threads = _THREADS if read_at else _THREADS_FOR_A_FILE
-            Extraction(read_at or _reader(zip_file), places, threads=threads).run(spans)
+            threads = _THREADS if source else _THREADS_FOR_A_FILE
+            Extraction(source or _OneFile(zip_file), places, threads=threads).run(spans)
         finally:
             places.discard()
     for member in members:
@@ -120,17 +123,21 @@ def _is_written(member: Member, wanted: Callable[[str], bool]) -> bool:
     return True
 
 
-def _reader(zip_file: ZipFile) -> ReadAt:
-    """Read the file of an archive, which has one position only, for several threads."""
-    lock, file = threading.Lock(), cast("IO[bytes]", zip_file.fp)
+class _OneFile:
+    """The file of an archive, which has one position only, for several threads."""
 
-    def read_at(start: int, stop: int) -> Iterator[memoryview]:
-        with lock:
-            file.seek(start)
-            data = memoryview(file.read(stop - start))
-        yield data
+    def __init__(self, zip_file: ZipFile) -> None:
+        self._lock = threading.Lock()
+        self._file = cast("IO[bytes]", zip_file.fp)
 
-    return read_at
+    def read_at(self, start: int, stop: int) -> memoryview:
+        with self._lock:
+            self._file.seek(start)
+            return memoryview(self._file.read(stop - start))
+
+    def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
+        for begin in range(start, stop, _BLOCK):
+            yield self.read_at(begin, min(begin + _BLOCK, stop))
 
 
 @contextmanager

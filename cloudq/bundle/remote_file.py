@@ -56,8 +56,15 @@ class RemoteFile(io.RawIOBase):
         self._position += len(data)
         return data
 
-    def read_at(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield the bytes between two positions, fewer at the end; several threads may do so at a time."""
+    def read_at(self, start: int, stop: int) -> memoryview:
+        """Return the bytes between two positions, fewer at the end; several threads may do so at a time."""
+        begin, data = self._tail
+        if data and begin <= start:
+            return data[start - begin : stop - begin]
+        return self._bundles.read_range(self._job_id, self.name, start, stop)
+
+    def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield the same in blocks as they come."""
         begin, data = self._tail
         if data and begin <= start:
             return iter([data[start - begin : stop - begin]])

@@ -76,7 +76,14 @@ class Store(Protocol):
         ...
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
-        """Yield the same in blocks as they come, which takes less memory. Raises NotFoundError."""
+        """Yield the same in blocks as they come; some stores have one block only.
+
+        Nothing need be asked before the first block is taken.
+
+        Raises:
+            NotFoundError: There is no such object.
+            StoreError: It was changed while it was read.
+        """
         ...
 
     def stat(self, key: str) -> Entry:

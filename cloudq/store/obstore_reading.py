@@ -60,10 +60,11 @@ class ObstoreReading:
 
     def blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
         """Yield the same as they come; what did not come is asked for once more."""
+        etag = None
         with self._asking(f"read {key!r}", key):
             try:
                 found = interruptible(obstore.get, self._client, key, options={"range": (start, end)})
-                stream = iter(found.stream(min_chunk_size=_BLOCK))
+                etag, stream = found.meta["e_tag"], iter(found.stream(min_chunk_size=_BLOCK))
                 while (block := interruptible(next, stream, None)) is not None:
                     start += len(block)
                     yield memoryview(block)
@@ -73,7 +74,11 @@ class ObstoreReading:
                 is_behind = answer is not None and answer.status == 416
                 if not (is_behind or is_range_ignored(error) or is_broken_body(error)):
                     raise
-        yield self.range(key, start, end)
+            rest = self._get_range(key, start, end) if start < end else None
+        if rest is not None:
+            if etag not in (None, rest[1]["e_tag"]):
+                raise self._changed(key)
+            yield rest[0]
 
     def fetch(self, key: str, file: BinaryIO) -> None:
         """Fetch an object: its first part tells how many more there are, and these come side by side."""
@@ -96,7 +101,7 @@ class ObstoreReading:
             with self._asking(f"read {key!r}", key):
                 found = self._get_range(key, start, min(start + PART, size))
             if found is None or found[1]["e_tag"] != etag:
-                raise StoreError(f"{self._url}: {key!r} was changed while it was read")
+                raise self._changed(key)
             return found[0]
 
         with ThreadPoolExecutor(_FETCHERS) as pool:
@@ -106,6 +111,9 @@ class ObstoreReading:
                 watcher(len(part))
         if file.tell() != size:
             raise StoreError(f"{self._url}: only {file.tell()} of {size} bytes of {key!r} came")
+
+    def _changed(self, key: str) -> StoreError:
+        return StoreError(f"{self._url}: {key!r} was changed while it was read")
 
     def _get(self, key: str, **options: Any) -> tuple[memoryview, Any]:
         for attempt in range(1, _READ_ATTEMPTS + 1):

@@ -166,10 +166,12 @@ def test_an_empty_range_of_a_missing_object_is_not_found(store: Store) -> None:
         list(store.read_blocks("a", 3, 3))
 
 
-def test_a_large_range_comes_in_blocks(store: Store) -> None:
+def test_a_large_range_comes_in_blocks(store: Store, kind: str) -> None:
     data = os.urandom(1_000_000)
     store.write("a", data)
-    assert b"".join(store.read_blocks("a", 7, 999_999)) == data[7:999_999]
+    blocks = list(store.read_blocks("a", 7, 999_999))
+    assert b"".join(blocks) == data[7:999_999]
+    assert len(blocks) > 1 or "obstore" not in kind
 
 
 # Conditional writes

@@ -359,6 +359,27 @@ def test_blocks_that_always_break_off_are_unreachable(server: FaultyServer, stor
     check_line(caught.value, server.url)
 
 
+def test_blocks_that_end_with_a_fault_after_the_last_one_are_whole(
+    server: FaultyServer, store: Store
+) -> None:
+    server.objects["a"] = b"0123456789"
+    server.fail("GET", Fault(206, body=b"3456", length=5, content_range="bytes 3-6/10"))
+    assert b"".join(store.read_blocks("a", 3, 7)) == b"3456"
+
+
+def test_an_object_that_changes_between_its_blocks_is_not_mixed(server: FaultyServer) -> None:
+    """By obstore only: boto3 has one block."""
+    server.objects["a"] = b"old" * 100_000
+    fault = Fault(206, body=b"old" * 50_000, length=300_000, content_range="bytes 0-299999/300000")
+    server.fail("GET", fault)
+    other = S3Store(cached_client(server.url, 1), StoreAddress(server.url, "bucket"))
+    blocks = by_obstore(server.url, "bucket", other=other, attempts=1).read_blocks("a", 0, 300_000)
+    next(blocks)
+    server.objects["a"] = b"new" * 100_000
+    with pytest.raises(StoreError, match=r"'a' was changed while it was read$"):
+        list(blocks)
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_blocks_that_are_refused_say_why(server: FaultyServer, store: Store, status: int) -> None:
     server.fail("GET", Fault(status, "AccessDenied" if status == 403 else "NoSuchKey"))

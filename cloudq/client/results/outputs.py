@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, cast
 
@@ -14,6 +15,9 @@ from cloudq.client.display.progress import transfer
 from cloudq.client.jobs.selection import Patterns
 from cloudq.errors import ArchiveError
 from cloudq.store.moved import Watcher, current_watcher
+
+_TOLD = 1024 * 1024
+"""Bytes after which a watcher is told of them; blocks are too small for a bar to move by each."""
 
 
 class Outputs:
@@ -51,16 +55,34 @@ class Outputs:
         """
         size = self._packed_size(patterns) if patterns else self._size
         with _advised(), transfer("fetching outputs", size):
-            read_at = partial(self._read_at, current_watcher())
-            return frozenset(unpack(self._archive, folder, wanted=patterns.admits, read_at=read_at))
-
-    def _read_at(self, watcher: Watcher, start: int, stop: int) -> Iterator[memoryview]:
-        for block in self._file.read_at(start, stop):
-            watcher(len(block))
-            yield block
+            source = _Watched(self._file, current_watcher())
+            return frozenset(unpack(self._archive, folder, wanted=patterns.admits, source=source))
 
     def _packed_size(self, patterns: Patterns) -> int:
         return sum(size for name, size in self.packed_sizes.items() if patterns.admits(name))
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A file in the bucket, of which somebody is told how much was fetched."""
+
+    file: RemoteFile
+    watcher: Watcher
+
+    def read_at(self, start: int, stop: int) -> memoryview:
+        data = self.file.read_at(start, stop)
+        self.watcher(len(data))
+        return data
+
+    def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
+        moved = 0
+        for block in self.file.blocks_at(start, stop):
+            moved += len(block)
+            if moved >= _TOLD:
+                self.watcher(moved)
+                moved = 0
+            yield block
+        self.watcher(moved)
 
 
 @contextmanager
