@@ -155,7 +155,7 @@ def test_an_archive_that_shrank_since_it_was_listed_is_damaged(
 ) -> None:
     packed = raw_zip(Raw(b"x", data))
     archive, shrunk = Archive(packed), Archive(packed[:left])
-    with pytest.raises(ArchiveError, match=rf"^a\.zip: {DAMAGED}(it has no bytes|no header of x)"):
+    with pytest.raises(ArchiveError, match=rf"^a\.zip: {DAMAGED}it has no bytes"):
         unpack(cast("io.BufferedReader", archive), tmp_path / "folder", source=shrunk)
     assert not list((tmp_path / "folder").iterdir())
 

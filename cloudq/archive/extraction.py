@@ -159,8 +159,7 @@ class _Large:
         """Make the file; the other pieces wait until that is done, so this must be begun before them."""
         start = self._span.start
         try:
-            blocks = self._read(start, self._stops[start])
-            head = _head(blocks)
+            head, blocks = self._ask(start)
             begin = start + self._span.begin(head)
             part = self._places.begin(self._span.member)
             create(part).close()
@@ -168,14 +167,18 @@ class _Large:
             self._opened.set_exception(error)
             raise
         self._opened.set_result((begin, part))
-        self._keep(start, chain([head], blocks))
+        self._keep(start, blocks)
 
     def write(self, start: int) -> None:
         """Write the piece that begins there in the archive."""
+        _, blocks = self._ask(start)
+        self._keep(start, blocks)
+
+    def _ask(self, start: int) -> tuple[memoryview, Iterator[memoryview]]:
+        """Ask for a piece at once; return its beginning, in which any header ends, and all of it."""
         blocks = self._read(start, self._stops[start])
-        # Asked for before the first piece tells where to write.
         head = _head(blocks)
-        self._keep(start, chain([head], blocks))
+        return head, chain([head], blocks)
 
     def _keep(self, start: int, blocks: Iterable[memoryview]) -> None:
         begin, part = self._opened.result()

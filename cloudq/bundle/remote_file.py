@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Optional
 
 from cloudq.bundle.bundles import Bundles
 
@@ -58,17 +59,19 @@ class RemoteFile(io.RawIOBase):
 
     def read_at(self, start: int, stop: int) -> memoryview:
         """Return the bytes between two positions, fewer at the end; several threads may do so at a time."""
-        begin, data = self._tail
-        if data and begin <= start:
-            return data[start - begin : stop - begin]
-        return self._bundles.read_range(self._job_id, self.name, start, stop)
+        kept = self._kept(start, stop)
+        return self._bundles.read_range(self._job_id, self.name, start, stop) if kept is None else kept
 
     def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
         """Yield the same in blocks as they come."""
+        kept = self._kept(start, stop)
+        return (
+            self._bundles.read_blocks(self._job_id, self.name, start, stop) if kept is None else iter([kept])
+        )
+
+    def _kept(self, start: int, stop: int) -> Optional[memoryview]:
         begin, data = self._tail
-        if data and begin <= start:
-            return iter([data[start - begin : stop - begin]])
-        return self._bundles.read_blocks(self._job_id, self.name, start, stop)
+        return data[start - begin : stop - begin] if data and begin <= start else None
 
     def _fetched(self, start: int, stop: int) -> memoryview:
         for begin, data in (self._tail, self._block):
