@@ -261,6 +261,7 @@ def test_a_job_all_of_whose_processes_were_killed_is_lost(cluster: LocalCluster)
     os.kill(cluster.supervisor(), signal.SIGKILL)
     os.kill(start.pid, signal.SIGKILL)
     os.killpg(start.script_pid or 0, signal.SIGKILL)
+    cluster.wait(lambda: not is_alive(start.pid, start.birth))
     cluster.wait(lambda: not is_alive(start.script_pid, start.script_birth))
     status = cluster.ask(native_id)[None]
     assert (status.state, status.reason) == (NativeState.FAILED, LOST)
