@@ -144,7 +144,7 @@ def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
 
 def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
-    """Fetch inputs and unpack them into a work folder, as the agent does."""
+    """Fetch inputs and unpack them into a work folder, as the agent does where nobody must sign."""
     from cloudq import archive
     from cloudq.job import InputBlob
 
@@ -152,10 +152,8 @@ def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     folder.mkdir(parents=True)
     for line in bundles.read(prefix, "digests").decode().splitlines():
         digest, size = line.split()
-        fetched = folder.with_name("fetched.zip")
-        bundles.blobs.download(InputBlob(digest, int(size), prefix), fetched)
-        archive.unpack(fetched, folder)
-        fetched.unlink()
+        file = bundles.blobs.open(InputBlob(digest, int(size), prefix))
+        archive.unpack(file, folder, source=file)
 
 
 def _bundles(endpoint: str, bucket: str) -> Any:

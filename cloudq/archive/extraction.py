@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from cloudq.archive.checksums import crc32, join_sums
 from cloudq.archive.members import Member
 from cloudq.archive.names import shown
 from cloudq.archive.placing import Places, create, stamp
-from cloudq.archive.spans import LONGEST_HEADER, PART, Span
+from cloudq.archive.spans import LONGEST_HEADER, PART, Span, piece_size
 from cloudq.errors import ArchiveError
 
 _GAP = 64 * 1024
@@ -34,7 +34,7 @@ class Source(Protocol):
         ...
 
     def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield them in blocks."""
+        """Yield them in blocks, each of which is good until the next one is asked for."""
         ...
 
 
@@ -54,18 +54,19 @@ class Extraction:
             ArchiveError: One of them must not be unpacked.
         """
         with ThreadPoolExecutor(self._threads) as pool:
-            tasks = self._tasks(span for span in spans if not span.is_stream)
+            size = piece_size(sum(span.stop - span.start for span in spans), self._threads)
+            tasks = self._tasks((span for span in spans if not span.is_stream), size)
             for _ in in_order(pool, tasks, ahead=self._threads + 1):
                 pass
             for span in spans:
                 if span.is_stream:
                     self._write_stream(pool, span)
 
-    def _tasks(self, spans: Iterable[Span]) -> Iterator[Callable[[], None]]:
+    def _tasks(self, spans: Iterable[Span], size: int) -> Iterator[Callable[[], None]]:
         batch: list[Span] = []
         for span in spans:
             if span.is_piecemeal:
-                yield from self._pieces(span)
+                yield from self._pieces(span, size)
                 continue
             if batch and (span.stop - batch[0].start > PART or span.start - batch[-1].stop > _GAP):
                 yield partial(self._write_batch, batch)
@@ -108,8 +109,8 @@ class Extraction:
                 file.write(data)
                 stamp(file, part, member)
 
-    def _pieces(self, span: Span) -> Iterator[Callable[[], None]]:
-        large = _Large(span, self._places, self._blocks)
+    def _pieces(self, span: Span, size: int) -> Iterator[Callable[[], None]]:
+        large = _Large(span, dict(span.pieces(size)), self._places, self._blocks)
         yield large.write_first
         for start in large.starts[1:]:
             yield partial(large.write, start)
@@ -139,13 +140,23 @@ class Extraction:
 
 
 class _Large:
-    """A stored member, of which each piece is written at its place by whoever has read it."""
+    """A stored member, of which each piece is written at its place by whoever has read it.
 
-    def __init__(self, span: Span, places: Places, read: Callable[[int, int], Iterator[memoryview]]) -> None:
+    Args:
+        stops: Where the pieces that begin somewhere in the archive end.
+    """
+
+    def __init__(
+        self,
+        span: Span,
+        stops: Mapping[int, int],
+        places: Places,
+        read: Callable[[int, int], Iterator[memoryview]],
+    ) -> None:
         self._span = span
+        self._stops = stops
         self._places = places
         self._read = read
-        self._stops = dict(span.pieces())
         self._opened: Future[tuple[int, str]] = Future()
         self._sums: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
@@ -208,10 +219,13 @@ class _Large:
 
 def _head(blocks: Iterator[memoryview]) -> memoryview:
     """Take the first blocks, in which any header ends."""
-    taken: list[memoryview] = []
-    while sum(map(len, taken)) < LONGEST_HEADER and (block := next(blocks, None)) is not None:
-        taken.append(block)
-    return taken[0] if len(taken) == 1 else memoryview(b"".join(taken))
+    first = next(blocks, memoryview(b""))
+    if len(first) >= LONGEST_HEADER:
+        return first
+    taken = bytearray(first)
+    while len(taken) < LONGEST_HEADER and (block := next(blocks, None)) is not None:
+        taken += block
+    return memoryview(taken)
 
 
 def _missing(start: int, stop: int) -> BadZipFile:

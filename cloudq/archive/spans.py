@@ -13,6 +13,9 @@ from cloudq.archive.names import shown
 PART = 8 * 1024 * 1024
 """Bytes that are read at once: a part of an upload, as some servers read the whole of one in any case."""
 
+LARGEST_PIECE = 4 * PART
+"""Bytes of a large member that are asked for at once, if there are many; written as they come."""
+
 MOST_INFLATED = PART
 """Bytes that are unpacked in memory at once by each thread."""
 
@@ -66,13 +69,18 @@ class Span:
             raise BadZipFile(f"{shown(self.member.name)} reaches into the next member")
         return begin
 
-    def pieces(self) -> Iterator[tuple[int, int]]:
-        """Yield from where to where its pieces are, each in a part of the archive as it was sent."""
+    def pieces(self, size: int = PART) -> Iterator[tuple[int, int]]:
+        """Yield from where to where its pieces are, each in `size` bytes of the archive: in parts as sent."""
         start = self.start
         while start < self.stop:
-            stop = min(self.stop, start + LONGEST_HEADER + PART - (start + LONGEST_HEADER) % PART)
+            stop = min(self.stop, start + LONGEST_HEADER + size - (start + LONGEST_HEADER) % size)
             yield start, stop
             start = stop
+
+
+def piece_size(total: int, threads: int) -> int:
+    """Return how large pieces are if so many bytes are to be fetched: each thread has several, if it can."""
+    return max(1, min(total // (4 * threads * PART), LARGEST_PIECE // PART)) * PART
 
 
 def spans_of(members: Iterable[Member], end: int) -> list[Span]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq.ahead import in_order
+from cloudq.bundle.remote_file import RemoteFile
 from cloudq.digests import RunningDigest
 from cloudq.errors import RefusedError
 from cloudq.job import InputBlob, Job, is_job_id
@@ -69,6 +70,19 @@ class Blobs:
         entry = self.store.upload(path, self._archive(digest, job_id))
         return InputBlob(digest, entry.size, job_id)
 
+    def open(self, blob: InputBlob) -> RemoteFile:
+        """Return a blob as a file, of which only what is read is fetched; its SHA-256 is not looked at.
+
+        Raises:
+            NotFoundError: It is gone.
+            RefusedError: It has another size.
+        """
+        key = self._archive(blob.digest, blob.holder)
+        size = self.store.stat(key).size
+        if size != blob.size:
+            raise RefusedError(f"refused: input {blob.digest} has {size} bytes, not {blob.size}")
+        return RemoteFile(self.store, key, size=size)
+
     def download(self, blob: InputBlob, path: Path) -> None:
         """Fetch a blob into a file, which appears if its bytes are those that the job refers to.
 
@@ -76,11 +90,8 @@ class Blobs:
             NotFoundError: It is gone.
             RefusedError: It has another size, or other bytes.
         """
-        key = self._archive(blob.digest, blob.holder)
-        size = self.store.stat(key).size
-        if size != blob.size:
-            raise RefusedError(f"refused: input {blob.digest} has {size} bytes, not {blob.size}")
-        parts = (partial(self.store.read_range, key, start, start + PART) for start in range(0, size, PART))
+        read = self.open(blob).read_at
+        parts = (partial(read, start, start + PART) for start in range(0, blob.size, PART))
         with appearing(path) as file, RunningDigest() as found, ThreadPoolExecutor(_FETCHERS) as pool:
             for part in in_order(pool, parts, ahead=_FETCHERS + 1):
                 file.write(part)

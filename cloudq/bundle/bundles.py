@@ -14,6 +14,7 @@ from cloudq.bundle.agents import Agents
 from cloudq.bundle.markers import Markers
 from cloudq.bundle.names import CANCEL, MANIFEST, is_product
 from cloudq.bundle.objects import replace_object
+from cloudq.bundle.remote_file import RemoteFile
 from cloudq.errors import (
     ConflictError,
     InputError,
@@ -207,9 +208,9 @@ class Bundles:
         """Read bytes `start` to `end` (exclusive) of one. Raises NotFoundError."""
         return self.store.read_range(self._key(job_id, name), start, end)
 
-    def read_blocks(self, job_id: str, name: str, start: int, end: int) -> Iterator[memoryview]:
-        """Yield the same in blocks as they come."""
-        return self.store.read_blocks(self._key(job_id, name), start, end)
+    def open(self, job_id: str, name: str, *, size: int) -> RemoteFile:
+        """Return a large object of so many bytes as a file, of which only what is read is fetched."""
+        return RemoteFile(self.store, self._key(job_id, name), size=size)
 
     def write(self, job_id: str, name: str, data: bytes) -> None:
         """Write one small object of a bundle."""

@@ -1,4 +1,4 @@
-"""An object of a bundle as a file that can be sought in, of which only what is read is fetched."""
+"""An object as a file that can be sought in, of which only what is read is fetched."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import io
 from collections.abc import Iterator
 from typing import Optional
 
-from cloudq.bundle.bundles import Bundles
+from cloudq.store import Store
 
 BLOCK = 64 * 1024
 """Bytes that are fetched at least at a time, as far as the object has them."""
 
 
 class RemoteFile(io.RawIOBase):
-    """An object of a bundle, read by ranges.
+    """An object, read by ranges.
 
     What was fetched last stays in memory, and so does what was fetched up to the end of the object: a zip
     archive has its directory there, which is read by one request, and twice at no further cost.
@@ -25,10 +25,9 @@ class RemoteFile(io.RawIOBase):
         StoreError: By whatever reads.
     """
 
-    def __init__(self, bundles: Bundles, job_id: str, name: str, *, size: int) -> None:
-        self.name = name
-        self._bundles = bundles
-        self._job_id = job_id
+    def __init__(self, store: Store, key: str, *, size: int) -> None:
+        self.name = key
+        self._store = store
         self._size = size
         self._position = 0
         self._block = self._tail = (0, memoryview(b""))
@@ -60,14 +59,12 @@ class RemoteFile(io.RawIOBase):
     def read_at(self, start: int, stop: int) -> memoryview:
         """Return the bytes between two positions, fewer at the end; several threads may do so at a time."""
         kept = self._kept(start, stop)
-        return self._bundles.read_range(self._job_id, self.name, start, stop) if kept is None else kept
+        return self._store.read_range(self.name, start, stop) if kept is None else kept
 
     def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
         """Yield the same in blocks as they come."""
         kept = self._kept(start, stop)
-        return (
-            self._bundles.read_blocks(self._job_id, self.name, start, stop) if kept is None else iter([kept])
-        )
+        return self._store.read_blocks(self.name, start, stop) if kept is None else iter([kept])
 
     def _kept(self, start: int, stop: int) -> Optional[memoryview]:
         begin, data = self._tail
@@ -81,7 +78,7 @@ class RemoteFile(io.RawIOBase):
         at_end = end >= self._size
         if at_end:
             begin, end = max(0, min(start, self._size - BLOCK)), self._size
-        data = self._bundles.read_range(self._job_id, self.name, begin, end)
+        data = self._store.read_range(self.name, begin, end)
         if at_end:
             self._tail = (begin, data)
         else:

@@ -78,7 +78,7 @@ class Store(Protocol):
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
         """Yield the same in blocks as they come; some stores have one block only.
 
-        Nothing need be asked before the first block is taken.
+        Nothing need be asked before the first block is taken. Each is good until the next one is asked for.
 
         Raises:
             NotFoundError: There is no such object.

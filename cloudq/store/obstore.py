@@ -30,9 +30,12 @@ from cloudq.store.obstore_errors import (
 from cloudq.store.obstore_keys import bare, entry_of, is_odd
 from cloudq.store.obstore_listing import ObstoreListing
 from cloudq.store.obstore_reading import ObstoreReading
+from cloudq.store.plain_http import PlainHttp, is_direct
 
 _KEYS_PER_DELETE = 1000
 _SENDERS = 8
+_URL_LIFETIME = timedelta(minutes=15)
+"""Of the URLs that we use ourselves: as long as servers accept the signature of a request."""
 
 
 class ObstoreStore:
@@ -63,7 +66,8 @@ class ObstoreStore:
         self._credentials = credentials
         self._open_other = open_other
         self._opened_other: Optional[Store] = None
-        self._reading = ObstoreReading(client, self._asking, stat=self.stat, url=self.url)
+        direct = PlainHttp(self._signed_url) if is_direct(address.endpoint_url) else None
+        self._reading = ObstoreReading(client, self._asking, stat=self.stat, url=self.url, direct=direct)
         self._listing = ObstoreListing(client, self._asking, lambda: self._other)
         self._sleep = sleep
 
@@ -169,6 +173,9 @@ class ObstoreStore:
             return
         with appearing(path) as file:
             self._reading.fetch(key, file)
+
+    def _signed_url(self, key: str) -> str:
+        return self.presign("GET", key, _URL_LIFETIME)
 
     @property
     def _other(self) -> Store:

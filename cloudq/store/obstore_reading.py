@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,11 +16,14 @@ from cloudq.store import PART, Entry, check_size
 from cloudq.store.interruptible import interruptible
 from cloudq.store.moved import current_watcher
 from cloudq.store.obstore_errors import LIBRARY_ERRORS, find_answer, is_broken_body, is_range_ignored
+from cloudq.store.plain_http import PlainHttp, UnexpectedAnswerError
 
 _READ_ATTEMPTS = 3
 _FETCHERS = 8
 _BLOCK = 64 * 1024
 """Bytes that go on as they come: a processor has them at hand still when they are written to a file."""
+
+logger = logging.getLogger(__name__)
 
 
 class Asking(Protocol):
@@ -38,13 +42,23 @@ class ObstoreReading:
         asking: Turns errors.
         stat: Tells size and time of an object.
         url: Names the store for a person.
+        direct: Reads large ranges where there is no TLS.
     """
 
-    def __init__(self, client: Any, asking: Asking, *, stat: Callable[[str], Entry], url: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        asking: Asking,
+        *,
+        stat: Callable[[str], Entry],
+        url: str,
+        direct: Optional[PlainHttp] = None,
+    ) -> None:
         self._client = client
         self._asking = asking
         self._stat = stat
         self._url = url
+        self._direct = direct
 
     def whole(self, key: str) -> tuple[bytes, str]:
         """Return a small object and its ETag as the server writes it."""
@@ -61,13 +75,39 @@ class ObstoreReading:
     def blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
         """Yield the same as they come; what did not come is asked for once more."""
         etag = None
+        for tag, block in self._tagged_blocks(key, start, end):
+            if etag not in (None, tag):
+                raise self._changed(key)
+            etag = tag
+            yield block
+
+    def _tagged_blocks(self, key: str, start: int, end: int) -> Iterator[tuple[str, memoryview]]:
+        if self._direct is not None:
+            try:
+                for tag, block in self._direct.blocks(key, start, end):
+                    start += len(block)
+                    yield tag, block
+                return
+            except UnexpectedAnswerError:
+                self._direct = None
+            except OSError as error:
+                logger.debug("%s: %r: %s; it is read on by obstore", self._url, key, error)
+        while start < end:
+            stop = min(start + PART, end)
+            for tag, block in self._part(key, start, stop):
+                start += len(block)
+                yield tag, block
+            if start < stop:
+                return
+
+    def _part(self, key: str, start: int, end: int) -> Iterator[tuple[str, memoryview]]:
         with self._asking(f"read {key!r}", key):
             try:
                 found = interruptible(obstore.get, self._client, key, options={"range": (start, end)})
-                etag, stream = found.meta["e_tag"], iter(found.stream(min_chunk_size=_BLOCK))
+                stream = iter(found.stream(min_chunk_size=_BLOCK))
                 while (block := interruptible(next, stream, None)) is not None:
                     start += len(block)
-                    yield memoryview(block)
+                    yield found.meta["e_tag"], memoryview(block)
                 return
             except LIBRARY_ERRORS as error:
                 answer = find_answer(error)
@@ -76,9 +116,7 @@ class ObstoreReading:
                     raise
             rest = self._get_range(key, start, end) if start < end else None
         if rest is not None:
-            if etag not in (None, rest[1]["e_tag"]):
-                raise self._changed(key)
-            yield rest[0]
+            yield rest[1]["e_tag"], rest[0]
 
     def fetch(self, key: str, file: BinaryIO) -> None:
         """Fetch an object: its first part tells how many more there are, and these come side by side."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -65,12 +66,38 @@ def test_inputs_that_are_gone_end_the_job(site: Site) -> None:
     )
 
 
-def test_inputs_with_other_bytes_are_refused(site: Site, tmp_path: Path) -> None:
+def replace_inputs(site: Site, blob: InputBlob, data: bytes) -> None:
+    """Put other bytes in the place of a blob."""
+    site.store.write(f"agent/.blobs/{blob.digest}/kept/holder/input.zip", data)
+
+
+def test_inputs_with_other_bytes_than_were_signed_are_refused(signed: SignedSite, tmp_path: Path) -> None:
+    blob, other = (keep(signed.site, tmp_path, text=text) for text in ("1 2 3", "4 5 6"))
+    assert blob.size == other.size
+    data = signed.site.store.read(f"agent/.blobs/{other.digest}/kept/holder/input.zip").data
+    replace_inputs(signed.site, blob, data)
+    job = signed.submit(input_blobs=(blob,))
+    assert signed.refusal(job) == f"refused: input {blob.digest} has other bytes than that"
+
+
+def test_inputs_of_another_size_are_refused(site: Site, tmp_path: Path) -> None:
     blob = keep(site, tmp_path)
-    key = f"agent/.blobs/{blob.digest}/kept/holder/input.zip"
-    site.store.write(key, b"x" * blob.size)
+    replace_inputs(site, blob, b"x")
     job = site.submit(input_blobs=(blob,))
-    assert failed(site, job) == f"refused: input {blob.digest} has other bytes than that"
+    assert failed(site, job) == f"refused: input {blob.digest} has 1 bytes, not {blob.size}"
+
+
+@pytest.mark.parametrize(
+    ("mark", "distance"),
+    [pytest.param(b"PK\3\4", 60, id="in a file"), pytest.param(b"PK\1\2", 0, id="in the directory")],
+)
+def test_inputs_that_were_damaged_end_the_job(site: Site, tmp_path: Path, mark: bytes, distance: int) -> None:
+    blob = keep(site, tmp_path, text=os.urandom(100).hex())
+    data = bytearray(site.store.read(f"agent/.blobs/{blob.digest}/kept/holder/input.zip").data)
+    data[data.index(mark) + distance] ^= 1
+    replace_inputs(site, blob, bytes(data))
+    said = failed(site, site.submit(input_blobs=(blob,)))
+    assert said.startswith("input.zip: damaged, or of a kind that is not known: ")
 
 
 def test_a_reference_that_was_altered_is_not_what_was_signed(signed: SignedSite, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudq.archive import pack
-from cloudq.bundle import Bundles, RemoteFile
+from cloudq.bundle import Bundles
 from cloudq.client.jobs.selection import Patterns
 from cloudq.client.results.stageout import stage_out
 from cloudq.errors import ArchiveError, CloudQError, InputError
@@ -315,7 +315,7 @@ def test_outputs_that_are_damaged_are_refused_by_name_when_read_in_part(
 def test_a_file_in_the_bucket_is_read_like_one_on_disk(bundles: Bundles) -> None:
     data = random.Random(1).randbytes(200_000)
     bundles.write("a1", "x", data)
-    file, same = RemoteFile(bundles, "a1", "x", size=len(data)), io.BytesIO(data)
+    file, same = bundles.open("a1", "x", size=len(data)), io.BytesIO(data)
     for offset, whence, size in (
         (5, 0, 10),
         (0, 1, 90_000),

@@ -40,6 +40,11 @@ class Delivery:
     principals: tuple[str, ...] = ()
     digests: Optional[Mapping[str, str]] = None
 
+    @property
+    def is_signed(self) -> bool:
+        """Tell whether it must be what somebody signed."""
+        return self.digests is not None
+
     def __contains__(self, name: str) -> bool:
         return name in (self.entries if self.digests is None else self.digests)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO, Optional, cast
 
 from cloudq import archive
 from cloudq.agent.rights.admission import Delivery, by_policy
@@ -17,22 +18,34 @@ def stage_in(place: Workplace, delivery: Delivery, script: bytes) -> None:
         RefusedError: It is not what was signed or referred to.
         ArchiveError, NotFoundError: It cannot be unpacked, or is not there.
     """
-    job, fetched = delivery.job, place.folders.spool(delivery.job.id) / INPUT
+    job, work_dir = delivery.job, place.folders.work_dir(delivery.job.id)
+    fetched = place.folders.spool(job.id) / INPUT
     for blob in job.input_blobs:
-        place.bundles.blobs.download(blob, fetched)
-        _unpack(place, delivery, fetched)
+        if delivery.is_signed:
+            place.bundles.blobs.download(blob, fetched)
+            _unpack(place, fetched, work_dir)
+        else:
+            # Whoever can replace an input could have written the job itself: there is nothing to compare.
+            file = place.bundles.blobs.open(blob)
+            archive.unpack(cast("IO[bytes]", file), work_dir, max_bytes=_room(place, work_dir), source=file)
     # A listing may lag behind: the manifest, too, tells whether there are inputs.
     told = job.submit_token and job.input_size > len(script) and not job.input_blobs
     if INPUT in delivery or told:
         delivery.download(INPUT, fetched)
-        _unpack(place, delivery, fetched)
+        _unpack(place, fetched, work_dir)
 
 
-def _unpack(place: Workplace, delivery: Delivery, fetched: Path) -> None:
-    work_dir, room = place.folders.work_dir(delivery.job.id), place.config.policy.largest_input
-    if room is not None:
-        room -= archive.tree_size(work_dir)
-        if room < 0:
-            raise by_policy(f"its inputs unpack to more than {place.config.policy.largest_input} bytes")
-    archive.unpack(fetched, work_dir, max_bytes=room)
+def _unpack(place: Workplace, fetched: Path, work_dir: Path) -> None:
+    archive.unpack(fetched, work_dir, max_bytes=_room(place, work_dir))
     fetched.unlink()
+
+
+def _room(place: Workplace, work_dir: Path) -> Optional[int]:
+    """Return how many bytes of inputs may come. Raises RefusedError if there are too many already."""
+    largest = place.config.policy.largest_input
+    if largest is None:
+        return None
+    room = largest - archive.tree_size(work_dir)
+    if room < 0:
+        raise by_policy(f"its inputs unpack to more than {largest} bytes")
+    return room

@@ -11,6 +11,7 @@ from typing import Optional
 
 from cloudq.bundle import LIVE, Bundles, parse_segment_name
 from cloudq.errors import NoSuchJobError, NotFoundError
+from cloudq.store import Entry
 
 BLOCK = 1024 * 1024
 """Bytes of a log that are read at once."""
@@ -55,7 +56,21 @@ def find_logs(bundles: Bundles, job_id: str, stream: str, *, since: Optional[dat
     Args:
         since: Leave out what came to the bucket earlier; the log of a job that has ended came as a whole.
     """
-    return sorted(_find(bundles, job_id, stream, since), key=lambda log: _order(log.task))
+    return select_logs(_entries(bundles, job_id, stream), stream, since=since)
+
+
+def select_logs(entries: Mapping[str, Entry], stream: str, *, since: Optional[datetime] = None) -> list[Log]:
+    """Return the same of the objects of a bundle, which were listed in the order of their names."""
+    segments: dict[str, list[tuple[int, str, int]]] = {}
+    for name, entry in entries.items():
+        segment = parse_segment_name(name)
+        if segment is not None and segment[0].startswith(stream) and _is_since(entry, since):
+            log, offset = segment
+            segments.setdefault(log, []).append((offset, name, offset + entry.size))
+    whole = {name: entry for name, entry in entries.items() if is_log(name) and name.startswith(stream)}
+    finished = [Log(name, size=entry.size) for name, entry in whole.items() if _is_since(entry, since)]
+    unfinished = [_unfinished(name, sorted(found)) for name, found in segments.items() if name not in whole]
+    return sorted([*finished, *unfinished], key=lambda log: _order(log.task))
 
 
 def find_task_log(bundles: Bundles, job_id: str, stream: str, task: str) -> Log:
@@ -64,7 +79,8 @@ def find_task_log(bundles: Bundles, job_id: str, stream: str, task: str) -> Log:
     Raises:
         NoSuchJobError: There is none.
     """
-    for log in _find(bundles, job_id, f"{stream}.{task}", None):
+    name = f"{stream}.{task}"
+    for log in select_logs(_entries(bundles, job_id, name), name):
         if log.task == task:
             return log
     raise NoSuchJobError(f"Invalid task ID: {task}")
@@ -135,20 +151,14 @@ def read_agent_log(bundles: Bundles, system: str) -> bytes:
         raise NoSuchJobError(f"The log file is not exist: {system}") from error
 
 
-def _find(bundles: Bundles, job_id: str, beginning: str, since: Optional[datetime]) -> list[Log]:
+def _entries(bundles: Bundles, job_id: str, beginning: str) -> dict[str, Entry]:
     # Segments first: if the job ends between the two requests, the whole log is there.
-    segments: dict[str, list[tuple[int, str, int]]] = {}
-    for name, entry in bundles.entries(job_id, f"{LIVE}/{beginning}").items():
-        segment = parse_segment_name(name)
-        if segment is not None and (since is None or entry.modified >= since):
-            log, offset = segment
-            segments.setdefault(log, []).append((offset, name, offset + entry.size))
-    whole = {name: entry for name, entry in bundles.entries(job_id, beginning).items() if is_log(name)}
-    finished = [
-        Log(name, size=entry.size) for name, entry in whole.items() if not since or entry.modified >= since
-    ]
-    unfinished = [_unfinished(name, sorted(found)) for name, found in segments.items() if name not in whole]
-    return [*finished, *unfinished]
+    segments = bundles.entries(job_id, f"{LIVE}/{beginning}")
+    return {**segments, **bundles.entries(job_id, beginning)}
+
+
+def _is_since(entry: Entry, since: Optional[datetime]) -> bool:
+    return since is None or entry.modified >= since
 
 
 def _unfinished(name: str, segments: Sequence[tuple[int, str, int]]) -> Log:

@@ -34,7 +34,7 @@ class Outputs:
         self._bundles = bundles
         self._job_id = job_id
         self._size = size
-        self._file = RemoteFile(bundles, job_id, OUTPUT, size=size)
+        self._file = bundles.open(job_id, OUTPUT, size=size)
         self._archive = cast("IO[bytes]", self._file)
 
     @cached_property

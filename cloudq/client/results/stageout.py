@@ -21,7 +21,7 @@ from cloudq.bundle import (
     Bundles,
 )
 from cloudq.client.jobs.selection import EVERYTHING, Patterns
-from cloudq.client.results.logs import Log, find_logs, is_log, read_log
+from cloudq.client.results.logs import Log, is_log, read_log, select_logs
 from cloudq.client.results.outputs import Outputs
 from cloudq.errors import ArchiveError, CloudQError, InputError, ManifestError, NoSuchJobError
 from cloudq.job import Job
@@ -57,7 +57,7 @@ def stage_out(
     """
     job = _load(bundles, job_id)
     entries = bundles.entries(job_id)
-    logs = [*find_logs(bundles, job_id, "stdout"), *find_logs(bundles, job_id, "stderr")]
+    logs = [*select_logs(entries, "stdout"), *select_logs(entries, "stderr")]
     others = sorted(filter(_is_further, entries))
     outputs = Outputs(bundles, job_id, entries[OUTPUT].size) if OUTPUT in entries else None
     if patterns:
