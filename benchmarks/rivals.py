@@ -135,10 +135,12 @@ def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
     from cloudq.client.submission import sharing
     from cloudq.client.submission.inputs import Input
+    from cloudq.digests import known_algorithms
 
     bundles = _bundles(endpoint, bucket)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        packed = sharing.pack_apart(sharing.measure([Input(folder, "inputs")]), Path(place))
+        measured = sharing.measure([Input(folder, "inputs")])
+        packed = sharing.pack_apart(measured, Path(place), known_algorithms()[0])
         blobs = sharing.place(bundles, prefix, packed)
     bundles.write(prefix, "digests", "\n".join(f"{blob.digest} {blob.size}" for blob in blobs).encode())
 

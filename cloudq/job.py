@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Optional
 
+from cloudq.digests import algorithm_of
 from cloudq.errors import InputError
 
 ID_DIGITS = 12
@@ -19,7 +20,7 @@ MAX_TASKS = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _LIMIT = re.compile(r"[0-9]{1,10}\Z")
 _SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?\Z")
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_DIGEST = re.compile(r"(?:blake3-)?[0-9a-f]{64}\Z")
 _SIZE = re.compile(r"[0-9]{1,18}\Z")
 RESERVED_FIRST_PARTS = frozenset({"agent"})
 
@@ -180,7 +181,7 @@ class InputBlob:
     """An archive of inputs that lies beside the bundles, for every job that has the same inputs.
 
     Attributes:
-        digest: SHA-256 of its bytes, in hexadecimal digits.
+        digest: SHA-256 of its bytes, in hexadecimal digits, or `blake3-` and its BLAKE3.
         size: Its bytes.
         holder: The job that brought it; a part of its key, so that no key is ever used again.
     """
@@ -195,7 +196,7 @@ class InputBlob:
         digest, _, rest = text.partition(":")
         size, _, holder = rest.partition(":")
         if not (_DIGEST.match(digest) and _SIZE.match(size) and is_job_id(holder)):
-            raise InputError(f"expected SHA-256:SIZE:JOB, got {text!r:.100}")
+            raise InputError(f"expected DIGEST:SIZE:JOB, got {text!r:.100}")
         return cls(digest, int(size), holder)
 
     def __str__(self) -> str:
@@ -282,6 +283,11 @@ class Job:
     output_size: int = 0
     input_blobs: tuple[InputBlob, ...] = ()
     extra: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def input_digests(self) -> frozenset[str]:
+        """The algorithms by which its inputs are named that lie beside the bundles."""
+        return frozenset(algorithm_of(blob.digest) for blob in self.input_blobs)
 
     @property
     def tag(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from functools import partial
 import pytest
 
 from cloudq.ahead import in_order
-from cloudq.digests import RunningDigest
+from cloudq.digests import SHA256, RunningDigest, algorithm_of, known_algorithms
 
 
 def test_results_come_in_order_and_only_so_many_tasks_are_begun() -> None:
@@ -51,17 +52,30 @@ def test_the_first_error_ends_it_and_what_was_not_begun_is_left() -> None:
     assert len(begun) <= 6
 
 
+@pytest.mark.parametrize("algorithm", known_algorithms())
 @pytest.mark.parametrize("blocks", [[], [b"a"], [b"x" * 100_000, memoryview(b"yy")] * 30])
-def test_the_sum_of_blocks_is_that_of_all_bytes(blocks: list[bytes]) -> None:
-    with RunningDigest() as digest:
+def test_the_sum_of_blocks_is_that_of_all_bytes(blocks: list[bytes], algorithm: str) -> None:
+    with RunningDigest(algorithm) as running:
         for block in blocks:
-            digest.update(block)
-        assert digest.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+            running.update(block)
+        digest = running.digest()
+    if algorithm == SHA256:
+        assert digest == hashlib.sha256(b"".join(blocks)).hexdigest()
+    else:
+        from blake3 import blake3
+
+        assert digest == f"blake3-{blake3(b''.join(blocks)).hexdigest()}"
+    assert algorithm_of(digest) == algorithm
+
+
+def test_without_the_package_there_is_no_blake3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "blake3", None)
+    assert known_algorithms() == (SHA256,)
 
 
 def test_a_sum_that_nobody_waits_for_leaves_no_thread() -> None:
     def fail() -> None:
-        with RunningDigest() as digest:
+        with RunningDigest(SHA256) as digest:
             for _ in range(50):
                 digest.update(b"x" * 1_000_000)
             raise OSError("disk")

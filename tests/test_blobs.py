@@ -221,9 +221,7 @@ def test_a_hostile_reference_is_refused_in_one_line(text: str) -> None:
     manifest = render_manifest(Job("aa", "job.sh", JobKind.META)).decode()[:-2]
     with pytest.raises(ManifestError) as caught:
         parse_manifest(f'{manifest}, "input_blobs": "{text}"}}'.encode(), "aa")
-    assert str(caught.value).startswith(
-        "job aa: manifest.json: input_blobs: expected SHA-256:SIZE:JOB, got '"
-    )
+    assert str(caught.value).startswith("job aa: manifest.json: input_blobs: expected DIGEST:SIZE:JOB, got '")
     assert "\n" not in str(caught.value)
 
 

@@ -1,6 +1,6 @@
 """Input blobs: archives of inputs beside the bundles, who refers to them, and when they may go.
 
-Below `agent/.blobs/<SHA-256>/` there is, for each time that these bytes were sent, `kept/<job>/input.zip`,
+Below `agent/.blobs/<digest>/` there is, for each time that these bytes were sent, `kept/<job>/input.zip`,
 and `kept/<job>/condemned` once it must not be referred to any more; `refs/<job>` for each job that has them.
 Why no job can lose its inputs: docs/reliability.md.
 """
@@ -19,7 +19,7 @@ from typing import Optional
 
 from cloudq.ahead import in_order
 from cloudq.bundle.remote_file import RemoteFile
-from cloudq.digests import RunningDigest
+from cloudq.digests import RunningDigest, algorithm_of, known_algorithms
 from cloudq.errors import RefusedError
 from cloudq.job import InputBlob, Job, is_job_id
 from cloudq.store import PART, Entry, Store
@@ -37,7 +37,7 @@ _FETCHERS = 4
 _ARCHIVE = "input.zip"
 _CONDEMNED = "condemned"
 _NAME = re.compile(
-    r"[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned))\Z"
+    r"(?:blake3-)?[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned))\Z"
 )
 
 
@@ -71,7 +71,7 @@ class Blobs:
         return InputBlob(digest, entry.size, job_id)
 
     def open(self, blob: InputBlob) -> RemoteFile:
-        """Return a blob as a file, of which only what is read is fetched; its SHA-256 is not looked at.
+        """Return a blob as a file, of which only what is read is fetched; its digest is not looked at.
 
         Raises:
             NotFoundError: It is gone.
@@ -88,15 +88,22 @@ class Blobs:
 
         Raises:
             NotFoundError: It is gone.
-            RefusedError: It has another size, or other bytes.
+            RefusedError: It has another size or other bytes, or its digest cannot be computed here.
         """
+        algorithm = algorithm_of(blob.digest)
+        if algorithm not in known_algorithms():
+            raise RefusedError(f"refused: input {blob.digest}: the Python package {algorithm} is missing")
         read = self.open(blob).read_at
         parts = (partial(read, start, start + PART) for start in range(0, blob.size, PART))
-        with appearing(path) as file, RunningDigest() as found, ThreadPoolExecutor(_FETCHERS) as pool:
+        with (
+            appearing(path) as file,
+            RunningDigest(algorithm) as found,
+            ThreadPoolExecutor(_FETCHERS) as pool,
+        ):
             for part in in_order(pool, parts, ahead=_FETCHERS + 1):
                 file.write(part)
                 found.update(part)
-            if found.hexdigest() != blob.digest:
+            if found.digest() != blob.digest:
                 raise RefusedError(f"refused: input {blob.digest} has other bytes than that")
 
     def release(self, jobs: Iterable[Job]) -> None:

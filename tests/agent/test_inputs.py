@@ -13,7 +13,7 @@ import pytest
 
 from cloudq import archive
 from cloudq.agent.daemon.heartbeat import Heartbeat
-from cloudq.digests import digest_file
+from cloudq.digests import SHA256, RunningDigest, known_algorithms
 from cloudq.job import InputBlob, Job, JobState
 from cloudq.policy import Policy
 from cloudq.presence import parse_presence
@@ -24,12 +24,15 @@ from tests.agent.test_signed import SignedSite, signed, signers
 __all__ = ["signed", "signers"]
 
 
-def keep(site: Site, tmp_path: Path, name: str = "data", text: str = "1 2 3\n") -> InputBlob:
+def keep(
+    site: Site, tmp_path: Path, name: str = "data", text: str = "1 2 3\n", algorithm: str = SHA256
+) -> InputBlob:
     """Put an archive of one file beside the bundles, as a client does."""
     tmp_path.joinpath(name).write_text(text, encoding="ascii")
     file = tmp_path / f"{name}.zip"
-    archive.pack([(tmp_path / name, name)], file)
-    digest = digest_file(file)
+    with RunningDigest(algorithm) as running:
+        archive.pack([(tmp_path / name, name)], file, watch=running.update)
+        digest = running.digest()
     site.bundles.blobs.refer(digest, "holder")
     return site.bundles.blobs.upload(file, digest, "holder")
 
@@ -71,8 +74,11 @@ def replace_inputs(site: Site, blob: InputBlob, data: bytes) -> None:
     site.store.write(f"agent/.blobs/{blob.digest}/kept/holder/input.zip", data)
 
 
-def test_inputs_with_other_bytes_than_were_signed_are_refused(signed: SignedSite, tmp_path: Path) -> None:
-    blob, other = (keep(signed.site, tmp_path, text=text) for text in ("1 2 3", "4 5 6"))
+@pytest.mark.parametrize("algorithm", known_algorithms())
+def test_inputs_with_other_bytes_than_were_signed_are_refused(
+    signed: SignedSite, tmp_path: Path, algorithm: str
+) -> None:
+    blob, other = (keep(signed.site, tmp_path, "data", text, algorithm) for text in ("1 2 3", "4 5 6"))
     assert blob.size == other.size
     data = signed.site.store.read(f"agent/.blobs/{other.digest}/kept/holder/input.zip").data
     replace_inputs(signed.site, blob, data)
@@ -108,8 +114,18 @@ def test_a_reference_that_was_altered_is_not_what_was_signed(signed: SignedSite,
     assert signed.refusal(job) == "refused: input_blobs is not what was signed"
 
 
-def test_what_was_signed_is_run_with_its_inputs(signed: SignedSite, tmp_path: Path) -> None:
-    job = signed.submit(input_blobs=(keep(signed.site, tmp_path),))
+def test_a_digest_that_cannot_be_computed_here_is_refused_where_jobs_are_signed(
+    signed: SignedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = replace(keep(signed.site, tmp_path), digest=f"blake3-{'0' * 64}")
+    monkeypatch.setattr("cloudq.bundle.blobs.known_algorithms", lambda: (SHA256,))
+    complaint = signed.refusal(signed.submit(input_blobs=(blob,)))
+    assert complaint == f"refused: input blake3-{'0' * 64}: the Python package blake3 is missing"
+
+
+@pytest.mark.parametrize("algorithm", known_algorithms())
+def test_what_was_signed_is_run_with_its_inputs(signed: SignedSite, tmp_path: Path, algorithm: str) -> None:
+    job = signed.submit(input_blobs=(keep(signed.site, tmp_path, algorithm=algorithm),))
     run_passes(signed.site.new_agent())
     assert (signed.site.folders.work_dir(job.id) / "data").read_text() == "1 2 3\n"
 
@@ -149,7 +165,7 @@ def test_a_hostile_reference_is_told_in_one_line_and_nothing_is_fetched(
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert record.getMessage() == (
         f"job {job.id}: left alone: job {job.id}: manifest.json: input_blobs: "
-        "expected SHA-256:SIZE:JOB, got '../../secret:5:x'"
+        "expected DIGEST:SIZE:JOB, got '../../secret:5:x'"
     )
     assert site.cluster.jobs == {}
 
@@ -202,6 +218,9 @@ def test_presence_says_that_shared_inputs_are_known(site: Site) -> None:
     Heartbeat(site.new_agent()).beat()
     presence = site.bundles.agents.presence("here")
     assert presence is not None
-    assert presence.input_blobs
-    older = site.store.read("agent/.systems/here.json").data.replace(b'"input_blobs": true', b'"x": 1')
-    assert not parse_presence(older, "here").input_blobs
+    assert presence.known_digests == known_algorithms()
+    written = site.store.read("agent/.systems/here.json").data
+    older = written.replace(b'"input_digests"', b'"x"')
+    assert parse_presence(older, "here").known_digests == ("sha256",)
+    oldest = older.replace(b'"input_blobs": true', b'"y": 1')
+    assert parse_presence(oldest, "here").known_digests == ()

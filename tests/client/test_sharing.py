@@ -23,6 +23,7 @@ from cloudq.client.submission.resubmission import resubmit
 from cloudq.client.submission.sharing import WORTH_SHARING, Shared
 from cloudq.client.submission.submit import submit
 from cloudq.client.systems.fitness import Demand, objections
+from cloudq.digests import BLAKE3, SHA256, known_algorithms
 from cloudq.errors import InputError
 from cloudq.job import Job, JobState
 from cloudq.presence import Presence
@@ -37,8 +38,14 @@ LARGE = b"\0" * WORTH_SHARING
 OTHER_LARGE = b"\1" * WORTH_SHARING
 
 
-def presence(system: str = "sys1", *, input_blobs: bool = True) -> Presence:
-    return Presence(system, "2", "local", "host", 1, NOW, timedelta(minutes=1), input_blobs=input_blobs)
+def presence(
+    system: str = "sys1", *, input_blobs: bool = True, input_digests: tuple[str, ...] = ()
+) -> Presence:
+    return Presence(
+        *(system, "2", "local", "host", 1, NOW, timedelta(minutes=1)),
+        input_blobs=input_blobs,
+        input_digests=input_digests,
+    )
 
 
 @pytest.fixture
@@ -160,7 +167,56 @@ def test_an_agent_of_which_nothing_can_be_understood_gets_inputs_in_the_bundle(
     bundles.store.write("agent/.systems/sys1.json", b"?")
     (laptop.home / "large").write_bytes(LARGE)
     inputs = sharing.measure([Input(laptop.home / "large", "large")])
-    assert not sharing.may_share(bundles, laptop.config, Demand("sys1"), inputs)
+    assert not sharing.find_algorithm(bundles, laptop.config, Demand("sys1"), inputs)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        pytest.param((BLAKE3, SHA256), ((BLAKE3, SHA256), (SHA256, BLAKE3)), BLAKE3, id="all know it"),
+        pytest.param((BLAKE3, SHA256), ((BLAKE3, SHA256), (SHA256,)), SHA256, id="one agent does not"),
+        pytest.param((BLAKE3, SHA256), ((BLAKE3, SHA256), ()), SHA256, id="one agent is older"),
+        pytest.param((SHA256,), ((BLAKE3, SHA256),), SHA256, id="the client does not"),
+        pytest.param((BLAKE3, SHA256), (("md7",),), "", id="none in common"),
+    ],
+)
+def test_inputs_are_named_by_the_fastest_digest_that_all_know(
+    laptop: Laptop,
+    monkeypatch: pytest.MonkeyPatch,
+    here: tuple[str, ...],
+    there: tuple[tuple[str, ...], ...],
+    expected: str,
+) -> None:
+    (laptop.home / "large").write_bytes(LARGE)
+    monkeypatch.setattr(sharing, "known_algorithms", lambda: here)
+    bundles = Bundles(MemoryStore())
+    for number, digests in enumerate(there):
+        bundles.agents.publish(presence(f"sys{number}", input_digests=digests))
+    inputs = sharing.measure([Input(laptop.home / "large", "large")])
+    assert sharing.find_algorithm(bundles, laptop.config, Demand("ANY"), inputs) == expected
+
+
+@pytest.mark.skipif(BLAKE3 not in known_algorithms(), reason="the package blake3 is not here")
+def test_inputs_named_by_blake3_are_found_again_and_only_for_agents_that_know_it(
+    laptop: Laptop,
+) -> None:
+    (laptop.home / "large").write_bytes(LARGE)
+    bundles = Bundles(MemoryStore())
+    bundles.agents.publish(presence(input_digests=(BLAKE3, SHA256)))
+    job, again = give(laptop, bundles, "large"), give(laptop, bundles, "large")
+    (blob,) = job.input_blobs
+    assert blob.digest.startswith("blake3-")
+    assert again.input_blobs == (blob,)
+    assert bundles.load(job.id).job.input_digests == {BLAKE3}
+    demand = read_demand(bundles, job)
+    assert objections(demand, presence(input_digests=(SHA256, BLAKE3)), now=NOW) == []
+    assert objections(demand, presence(), now=NOW) == [
+        "it does not know inputs that several jobs share (agent/.blobs) by blake3"
+    ]
+    bundles.delete(job.id)
+    bundles.delete(again.id)
+    removals = [due.said for due in bundles.blobs.due(list, NOW + timedelta(days=20_000))]
+    assert any(f"agent/.blobs/{blob.digest}/refs/{job.id}" in said for said in removals)
 
 
 def test_jobs_for_any_share_if_all_agents_know_that(laptop: Laptop, bundles: Bundles) -> None:
@@ -290,7 +346,7 @@ def test_it_is_told_why_an_older_agent_cannot_take_such_a_job(
     demand = read_demand(bundles, job)
     assert objections(demand, presence(), now=NOW) == []
     assert objections(demand, presence(input_blobs=False), now=NOW) == [
-        "it does not know inputs that several jobs share (agent/.blobs)"
+        "it does not know inputs that several jobs share (agent/.blobs) by sha256"
     ]
 
 
@@ -300,7 +356,8 @@ def test_more_inputs_than_a_job_may_refer_to_share_one_archive(
     monkeypatch.setattr(sharing, "MAX_INPUT_BLOBS", 2)
     monkeypatch.setattr(sharing, "WORTH_SHARING", 1)
     inputs = [Input(Path(laptop.write(name, name)).resolve(), name) for name in "abc"]
-    assert [shared.files for shared in sharing.pack_apart(sharing.measure(inputs), tmp_path)] == [1, 2]
+    packed = sharing.pack_apart(sharing.measure(inputs), tmp_path, SHA256)
+    assert [shared.files for shared in packed] == [1, 2]
 
 
 def test_what_vanishes_while_it_is_measured_has_no_size(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Optional
 import cloudq
 from cloudq.agent.passes import Agent
 from cloudq.agent.pauses import lasts
+from cloudq.digests import known_algorithms
 from cloudq.errors import StoreError
 from cloudq.metascript import site_templates
 from cloudq.presence import Presence
@@ -75,6 +76,7 @@ class Heartbeat:
             trouble=self._agent.trouble,
             templates=site_templates(config.template_folder),
             input_blobs=True,
+            input_digests=known_algorithms(),
         )
 
     def _upload_log(self) -> None:

@@ -156,7 +156,7 @@ def _last_lines(bundles: Bundles, job: Job) -> Iterator[str]:
 def read_demand(bundles: Bundles, job: Job) -> Demand:
     """Return what a job in the bucket asks of a system, as far as its script can be understood."""
     if job.kind is JobKind.LOCAL:
-        return Demand(job.submit_to, input_blobs=bool(job.input_blobs))
+        return Demand(job.submit_to, input_digests=job.input_digests)
     directives: Optional[Directives] = None
     system = job.run_on
     with contextlib.suppress(CloudQError):
@@ -168,7 +168,7 @@ def read_demand(bundles: Bundles, job: Job) -> Demand:
         directives,
         _definitions(bundles, job, PROJECT),
         _definitions(bundles, job, RESOURCE),
-        input_blobs=bool(job.input_blobs),
+        input_digests=job.input_digests,
     )
 
 

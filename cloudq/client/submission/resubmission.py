@@ -78,7 +78,7 @@ def _deliver(
         brought = {job.name: bundles.read(old.id, job.name), **objects}
         check_own(bundles, config, old, brought, archive)
         job = replace(job, expires=expires_of(config, None, now))
-        demand = replace(demand_of(config, job, script), input_blobs=bool(old.input_blobs))
+        demand = replace(demand_of(config, job, script), input_digests=old.input_digests)
         outlook = look_out(bundles, config, demand, now=now, sparing=False)
         if job.kind is JobKind.META and not outlook.is_new:
             objects = {PROJECT: b"", RESOURCE: b"", **objects}

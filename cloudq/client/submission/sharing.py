@@ -15,6 +15,7 @@ from cloudq.client.display.progress import transfer
 from cloudq.client.submission.inputs import Input, pack_inputs
 from cloudq.client.systems.fitness import Demand
 from cloudq.config import ClientConfig
+from cloudq.digests import RunningDigest, known_algorithms
 from cloudq.errors import InputError, ManifestError
 from cloudq.job import InputBlob
 from cloudq.manifest import MAX_INPUT_BLOBS
@@ -33,7 +34,7 @@ class Shared:
     """An archive of inputs that may be in the bucket already.
 
     Attributes:
-        digest: SHA-256 of its bytes.
+        digest: Of its bytes.
         size: Its bytes.
         files: How many files are in it; 0 if that is not known.
         archive: The archive; None if it is nowhere but in the bucket.
@@ -59,32 +60,36 @@ def measure(inputs: Iterable[Input]) -> tuple[Measured, ...]:
     return tuple(Measured(item, *_measured(item.path)) for item in inputs)
 
 
-def may_share(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: Iterable[Measured]) -> bool:
-    """Tell whether inputs may lie beside the bundle: they are large, and each agent of the job knows that.
+def find_algorithm(bundles: Bundles, config: ClientConfig, demand: Demand, inputs: Iterable[Measured]) -> str:
+    """Return by which digest inputs may lie beside the bundle; empty if they must not.
 
-    All agents count that ever told of themselves, also those that are silent.
+    They are large, and each agent of the job knows that. All agents count that ever told of themselves, also
+    those that are silent.
 
     Raises:
         StoreError: The agents could not be asked.
     """
     if not config.dedup or sum(item.size for item in inputs) < WORTH_SHARING:
-        return False
+        return ""
     try:
         named = demand.system.upper() != ANY
         presences = [bundles.agents.presence(demand.system)] if named else bundles.agents.presences()
     except ManifestError:
-        return False
-    known = [presence is not None and presence.input_blobs for presence in presences]
-    return bool(known) and all(known)
+        return ""
+    known = [presence.known_digests if presence else () for presence in presences]
+    common = (algorithm for algorithm in known_algorithms() if all(algorithm in each for each in known))
+    return next(common, "") if known else ""
 
 
-def pack_apart(inputs: Sequence[Measured], folder: Path) -> tuple[Shared, ...]:
+def pack_apart(inputs: Sequence[Measured], folder: Path, algorithm: str) -> tuple[Shared, ...]:
     """Pack each large input by itself and all others together. Raises InputError."""
     large = [item for item in inputs if item.size >= WORTH_SHARING][: MAX_INPUT_BLOBS - 1]
     parts = [[item] for item in large]
     others = [item for item in inputs if item not in large]
     return tuple(
-        _packed(part, folder / f"{number}.zip") for number, part in enumerate([*parts, others]) if part
+        _packed(part, folder / f"{number}.zip", algorithm)
+        for number, part in enumerate([*parts, others])
+        if part
     )
 
 
@@ -132,13 +137,11 @@ def _size(path: Path) -> int:
         return 0  # Gone meanwhile, or not to be read: whoever packs it says so.
 
 
-def _packed(inputs: Sequence[Measured], archive: Path) -> Shared:
-    from cloudq.digests import RunningDigest
-
+def _packed(inputs: Sequence[Measured], archive: Path, algorithm: str) -> Shared:
     files = sum(item.files for item in inputs)
-    with RunningDigest() as digest:
+    with RunningDigest(algorithm) as digest:
         pack_inputs([item.input for item in inputs], archive, watch=digest.update)
-        return Shared(digest.hexdigest(), archive.stat().st_size, files, archive)
+        return Shared(digest.digest(), archive.stat().st_size, files, archive)
 
 
 def _send(bundles: Bundles, job_id: str, shared: Shared) -> InputBlob:

@@ -43,13 +43,13 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
 def _packed(
     bundles: Bundles, config: ClientConfig, parcel: Parcel, inputs: Sequence[Input], folder: Path
 ) -> Parcel:
-    from cloudq.client.submission.sharing import may_share, measure, pack_apart
+    from cloudq.client.submission.sharing import find_algorithm, measure, pack_apart
 
     measured = measure(inputs)
-    shared = may_share(bundles, config, parcel.outlook.demand, measured)
+    algorithm = find_algorithm(bundles, config, parcel.outlook.demand, measured)
     with waiting("packing inputs"):
-        if shared:
-            return replace(parcel, shared=pack_apart(measured, folder))
+        if algorithm:
+            return replace(parcel, shared=pack_apart(measured, folder, algorithm))
         pack_inputs(inputs, folder / INPUT)
         return replace(parcel, archive=folder / INPUT)
 

@@ -23,14 +23,14 @@ class Demand:
         system: The system it names, or `ANY`.
         directives: Those of a meta script; None for a local script.
         projects, resources: The meanings that the job brings along.
-        input_blobs: Whether its inputs lie beside the bundles.
+        input_digests: The algorithms by which its inputs are named that lie beside the bundles.
     """
 
     system: str
     directives: Optional[Directives] = None
     projects: Definitions = field(default_factory=no_definitions)
     resources: Definitions = field(default_factory=no_definitions)
-    input_blobs: bool = False
+    input_digests: frozenset[str] = frozenset()
 
     def names(self, presence: Presence) -> bool:
         """Tell whether the job is for this system or for any."""
@@ -39,8 +39,8 @@ class Demand:
     @property
     def is_plain(self) -> bool:
         """True if a living agent is all it takes."""
-        if self.input_blobs or self.directives is None:
-            return not self.input_blobs
+        if self.input_digests or self.directives is None:
+            return not self.input_digests
         wanted = (self.directives.project, self.projects), (self.directives.resource, self.resources)
         brought = (not name or self.system.lower() in known.get(name, {}) for name, known in wanted)
         return all(brought) and not self.directives.images
@@ -55,8 +55,10 @@ def objections(demand: Demand, presence: Presence, *, now: datetime) -> list[str
         found.append(f"its agent was last heard of {render_ago(presence.heartbeat, now)}")
     if demand.system.upper() == ANY and not presence.takes_any:
         found.append("it takes only jobs that name it (its store does no conditional writes)")
-    if demand.input_blobs and not presence.input_blobs:
-        found.append("it does not know inputs that several jobs share (agent/.blobs)")
+    if unknown := sorted(demand.input_digests.difference(presence.known_digests)):
+        found.append(
+            f"it does not know inputs that several jobs share (agent/.blobs) by {', '.join(unknown)}"
+        )
     if demand.directives is not None:
         found += _missing(demand, demand.directives, presence)
     return found
