@@ -7,7 +7,7 @@ instructions for SHA-256; its package is not everywhere.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from functools import lru_cache
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -23,9 +23,14 @@ _BLOCK = 1024 * 1024
 _BLOCKS_WAITING = 2
 
 
+@lru_cache(maxsize=1)
 def known_algorithms() -> tuple[str, ...]:
     """Return the algorithms that can be computed here, the fastest first."""
-    return (BLAKE3, SHA256) if find_spec("blake3") else (SHA256,)
+    try:
+        _begun(BLAKE3)
+    except ImportError:
+        return (SHA256,)
+    return BLAKE3, SHA256
 
 
 def algorithm_of(digest: str) -> str:

@@ -70,7 +70,7 @@ def test_the_sum_of_blocks_is_that_of_all_bytes(blocks: list[bytes], algorithm: 
 
 def test_without_the_package_there_is_no_blake3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "blake3", None)
-    assert known_algorithms() == (SHA256,)
+    assert known_algorithms.__wrapped__() == (SHA256,)
 
 
 def test_a_sum_that_nobody_waits_for_leaves_no_thread() -> None:

@@ -43,8 +43,11 @@ class Archive(io.BytesIO):
 
     def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
         self.ranges.append((start, stop))
+        buffer = bytearray(BLOCK)
         for begin in range(start, stop, BLOCK):
-            yield self._piece(begin, min(begin + BLOCK, stop))
+            piece = self._piece(begin, min(begin + BLOCK, stop))
+            buffer[: len(piece)] = piece
+            yield memoryview(buffer)[: len(piece)]
 
     def _piece(self, start: int, stop: int) -> memoryview:
         if start <= self._hole < stop:

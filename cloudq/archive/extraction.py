@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any, Protocol
@@ -45,6 +46,7 @@ class Extraction:
         self._source = source
         self._places = places
         self._threads = threads
+        self._is_over = threading.Event()
 
     def run(self, spans: Sequence[Span]) -> None:
         """Write files and links.
@@ -53,7 +55,7 @@ class Extraction:
             BadZipFile, zlib.error, ValueError: The archive is damaged.
             ArchiveError: One of them must not be unpacked.
         """
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self._threads) as pool, self._broken_off_early():
             size = piece_size(sum(span.stop - span.start for span in spans), self._threads)
             tasks = self._tasks((span for span in spans if not span.is_stream), size)
             for _ in in_order(pool, tasks, ahead=self._threads + 1):
@@ -61,6 +63,15 @@ class Extraction:
             for span in spans:
                 if span.is_stream:
                     self._write_stream(pool, span)
+
+    @contextmanager
+    def _broken_off_early(self) -> Iterator[None]:
+        """Let no thread read its piece to the end once the block has failed."""
+        try:
+            yield
+        except BaseException:
+            self._is_over.set()
+            raise
 
     def _tasks(self, spans: Iterable[Span], size: int) -> Iterator[Callable[[], None]]:
         batch: list[Span] = []
@@ -86,6 +97,8 @@ class Extraction:
         for block in self._source.blocks_at(start, stop) if 0 <= start < stop else ():
             left -= len(block)
             yield block
+            if self._is_over.is_set():
+                return
         if left:
             raise _missing(start, stop)
 

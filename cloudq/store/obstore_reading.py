@@ -82,13 +82,15 @@ class ObstoreReading:
             yield block
 
     def _tagged_blocks(self, key: str, start: int, end: int) -> Iterator[tuple[str, memoryview]]:
-        if self._direct is not None:
+        direct = self._direct
+        if direct is not None:
             try:
-                for tag, block in self._direct.blocks(key, start, end):
+                for tag, block in direct.blocks(key, start, end):
                     start += len(block)
                     yield tag, block
                 return
-            except UnexpectedAnswerError:
+            except UnexpectedAnswerError as error:
+                logger.info("%s: large ranges are read by obstore from now on: %s", self._url, error)
                 self._direct = None
             except OSError as error:
                 logger.debug("%s: %r: %s; it is read on by obstore", self._url, key, error)

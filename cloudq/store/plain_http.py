@@ -24,17 +24,24 @@ _SILENCE = struct.pack("@ll", _SILENT_SECONDS, 0)
 _LONGEST_HEAD = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_OF_THE_MOMENT = ("404", "408", "416", "429", "500", "502", "503", "504")
+"""Statuses that say nothing of the answers to come."""
 
 
 class UnexpectedAnswerError(OSError):
-    """The server has answered, but not with the bytes that were asked for."""
+    """The server does not answer with ranges, or not to signed URLs."""
 
 
 def is_direct(endpoint_url: str) -> bool:
     """Tell whether an endpoint can be read so: by plain HTTP, without a proxy, and by sockets of POSIX."""
-    is_plain = endpoint_url.lower().startswith("http:") and not any(map(os.environ.get, _PROXIES))
-    return is_plain and sys.platform != "win32"
+    if sys.platform == "win32" or not endpoint_url.lower().startswith("http:"):
+        return False
+    if not any(map(os.environ.get, _PROXIES)):
+        return True
+    from urllib.request import proxy_bypass
+
+    return bool(proxy_bypass(urlsplit(endpoint_url).netloc))
 
 
 class PlainHttp:
@@ -54,8 +61,8 @@ class PlainHttp:
         A block is good until the next one is asked for.
 
         Raises:
-            UnexpectedAnswerError: The server did not answer with bytes.
-            OSError: The connection failed, or broke off.
+            UnexpectedAnswerError: The server does not answer with ranges, or not to signed URLs.
+            OSError: It did not answer this time, or the connection broke off.
         """
         url = self._sign(key)
         place = urlsplit(url).netloc
@@ -98,13 +105,17 @@ class _Connection:
         request = f"GET {target} HTTP/1.1\r\nHost: {self._place}\r\nRange: bytes={start}-{end - 1}\r\n\r\n"
         self._socket.sendall(request.encode("ascii"))
         status, fields = self._receive_head()
+        if status.endswith(_OF_THE_MOMENT):
+            raise ConnectionAbortedError(f"{status} for now")
         found = _CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
-        first, last = (int(found[1]), int(found[2])) if found else (0, -1)
+        first, last, size = map(int, found.groups()) if found else (0, -1, 0)
         self._left = last + 1 - first
         if (
             status != "HTTP/1.1 206"
-            or not start == first <= last < end
+            or not start == first <= last
+            or last + 1 != min(end, size)
             or fields.get("content-length") != str(self._left)
+            or "transfer-encoding" in fields
             or self._begun > self._left
             or not fields.get("etag")
         ):

@@ -44,18 +44,21 @@ class FaultyServer:
         objects: Key -> bytes.
         faults: Method -> the answers to the next requests of it; after these, right ones.
         requests: How many requests came, by method.
+        signed_urls: How many of them had their signature in the URL.
     """
 
     url: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    signed_urls: int = 0
 
     def reset(self) -> None:
         """Forget everything."""
         self.objects.clear()
         self.faults.clear()
         self.requests.clear()
+        self.signed_urls = 0
 
     def fail(self, method: str, *faults: Fault) -> None:
         """Answer the next requests of a method so."""
@@ -92,6 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_request(self) -> None:
         self.data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.key = unquote(urlsplit(self.path).path).partition("/bucket/")[2]
+        self.state.signed_urls += "X-Amz-Signature=" in self.path
         fault = self.state.next_fault(self.command)
         if fault is None:
             status, code = self._conditions() or (self._apply(), "NoSuchKey")

@@ -69,9 +69,12 @@ def server(running_server: FaultyServer) -> FaultyServer:
 OpenStore = Callable[..., Store]
 
 
-@pytest.fixture(params=["boto3", "obstore"])
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
+@pytest.fixture(params=["boto3", "obstore", "obstore without sockets"])
+def open_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
     """Opens a store whose library tries so often; once, if nothing is said."""
+    if request.param == "obstore without sockets":
+        pytest.importorskip("obstore")  # As over TLS.
+        monkeypatch.setattr("cloudq.store.obstore.is_direct", lambda _: False)
 
     def open_one(endpoint: str, *, attempts: int = 1) -> Store:
         client = cached_client(endpoint, attempts)
