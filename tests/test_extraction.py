@@ -119,6 +119,20 @@ def test_a_piece_that_cannot_be_read_leaves_nothing(tmp_path: Path, hole: int, m
     assert {path.name for path in (tmp_path / "folder").iterdir()} <= {"small"}
 
 
+def test_no_piece_is_read_on_once_one_has_failed(tmp_path: Path) -> None:
+    class Endless(Archive):
+        """Its second piece never ends: only who looks whether it is over stops to read."""
+
+        def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
+            while start >= PART:
+                yield memoryview(b"")
+            yield from super().blocks_at(start, stop)
+
+    with pytest.raises(StoreError, match=r"^the hole$"):
+        unpacked(Endless(raw_zip(Raw(b"large", NOISE)), 10), tmp_path / "folder")
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
 LYING = {
     "a sum": (Raw(b"x", NOISE, crc=1), "Bad CRC-32 or size of x"),
     "the sum of a stream": (Raw(b"x", TEXT, method=DEFLATED, crc=1), "Bad CRC-32 or size of x"),

@@ -7,7 +7,7 @@ whatever the directory has. Layout: APPNOTE 6.3.10, sections 4.3.12 to 4.3.16.
 from __future__ import annotations
 
 import struct
-from typing import IO
+from typing import Protocol
 
 from cloudq.errors import ArchiveError
 
@@ -21,7 +21,28 @@ _MOST_OF_EACH = 512
 """Bytes that the directory may have for each member, on average: zipfile holds it in memory as a whole."""
 
 
-def check_count(file: IO[bytes], most: int) -> None:
+class OpenArchive(Protocol):
+    """An archive that is open and can be sought in."""
+
+    @property
+    def name(self) -> str:
+        """Names it in messages."""
+        ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return so many bytes, all that are left if it is negative."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to a position."""
+        ...
+
+    def tell(self) -> int:
+        """Return the position."""
+        ...
+
+
+def check_count(file: OpenArchive, most: int) -> None:
     """Refuse an archive with more members than that; any other fault is left for zipfile to tell.
 
     Raises:
@@ -46,7 +67,7 @@ def check_count(file: IO[bytes], most: int) -> None:
         raise ArchiveError(f"the archive has more than {most} members, the most that are unpacked")
 
 
-def _directory(file: IO[bytes]) -> tuple[int, int]:
+def _directory(file: OpenArchive) -> tuple[int, int]:
     """Return where the directory begins and ends; it ends where the record of the end begins."""
     size = file.seek(0, 2)
     tail_start = max(0, size - _END.size)

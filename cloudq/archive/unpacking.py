@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Optional, Union, cast
 from zipfile import BadZipFile, ZipFile
 
-from cloudq.archive.directory import check_count
+from cloudq.archive.directory import OpenArchive, check_count
 from cloudq.archive.extraction import Extraction, Source
 from cloudq.archive.members import Member, check_lengths, check_sizes, checked
 from cloudq.archive.names import shown
@@ -32,8 +32,8 @@ _THREADS_FOR_A_FILE = 2
 _BLOCK = 256 * 1024
 """Bytes of a large file that are read at once."""
 
-Archive = Union[Path, IO[bytes]]
-"""A file, or one that is open and can be sought in; `name` names it in messages."""
+Archive = Union[Path, OpenArchive]
+"""A file, or one that is open already."""
 
 # What zipfile raises; NotImplementedError for strong encryption, OverflowError for offsets that no file has.
 _DAMAGES = (

@@ -33,6 +33,11 @@ class StoreAddress:
     bucket: str
     profile: str = ""
 
+    @property
+    def is_plain_http(self) -> bool:
+        """Tell whether a server is spoken to without TLS."""
+        return self.endpoint_url.lower().startswith("http:")
+
 
 @dataclass(frozen=True)
 class Entry:

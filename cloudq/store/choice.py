@@ -80,4 +80,4 @@ def _variables_of_boto3(address: StoreAddress) -> tuple[str, ...]:
     """Return the variables of the environment that count for an address, and that boto3 alone knows."""
     if not address.endpoint_url:
         return _VARIABLES_OF_BOTO3
-    return () if address.endpoint_url.lower().startswith("http:") else ("AWS_CA_BUNDLE",)
+    return () if address.is_plain_http else ("AWS_CA_BUNDLE",)

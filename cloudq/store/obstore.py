@@ -66,7 +66,7 @@ class ObstoreStore:
         self._credentials = credentials
         self._open_other = open_other
         self._opened_other: Optional[Store] = None
-        direct = PlainHttp(self._signed_url) if is_direct(address.endpoint_url) else None
+        direct = PlainHttp(self._signed_url) if is_direct(address) else None
         self._reading = ObstoreReading(client, self._asking, stat=self.stat, url=self.url, direct=direct)
         self._listing = ObstoreListing(client, self._asking, lambda: self._other)
         self._sleep = sleep

@@ -71,15 +71,14 @@ def make_client(
     _check_url(address.endpoint_url)
     credentials = Credentials(_reader(address.profile, choice.keys))
     options: dict[str, Any] = {"endpoint": address.endpoint_url} if address.endpoint_url else {}
-    plain = address.endpoint_url.lower().startswith("http:")
     client = S3Store(
         address.bucket,
         # As other tools do it: TLS guards what is sent, and to hash it takes longer than to encrypt it.
-        unsigned_payload=not plain or _is_this_host(address.endpoint_url),
+        unsigned_payload=not address.is_plain_http or _is_this_host(address.endpoint_url),
         region=choice.region,
         virtual_hosted_style_request=not address.endpoint_url and "." not in address.bucket,
         client_options={
-            "allow_http": plain,
+            "allow_http": address.is_plain_http,
             "connect_timeout": _CONNECT_TIMEOUT,
             "timeout": _TIMEOUT,
         },

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from cloudq.store import StoreAddress
+
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 60
 
@@ -33,15 +35,15 @@ class UnexpectedAnswerError(OSError):
     """The server does not answer with ranges, or not to signed URLs."""
 
 
-def is_direct(endpoint_url: str) -> bool:
-    """Tell whether an endpoint can be read so: by plain HTTP, without a proxy, and by sockets of POSIX."""
-    if sys.platform == "win32" or not endpoint_url.lower().startswith("http:"):
+def is_direct(address: StoreAddress) -> bool:
+    """Tell whether a server can be read so: by plain HTTP, without a proxy, and by sockets of POSIX."""
+    if sys.platform == "win32" or not address.is_plain_http:
         return False
     if not any(map(os.environ.get, _PROXIES)):
         return True
     from urllib.request import proxy_bypass
 
-    return bool(proxy_bypass(urlsplit(endpoint_url).netloc))
+    return bool(proxy_bypass(urlsplit(address.endpoint_url).netloc))
 
 
 class PlainHttp:

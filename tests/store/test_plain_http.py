@@ -241,7 +241,7 @@ def test_tls_and_proxies_are_left_to_obstore(
     if proxy:
         monkeypatch.setenv(proxy, "http://proxy:3128")
         monkeypatch.setenv("no_proxy", "near.lab")
-    assert is_direct(endpoint) is expected
+    assert is_direct(StoreAddress(endpoint, "bucket")) is expected
 
 
 @pytest.fixture

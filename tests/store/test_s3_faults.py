@@ -388,6 +388,8 @@ def test_blocks_that_are_refused_say_why(server: FaultyServer, store: Store, sta
     server.fail("GET", *[Fault(status, "AccessDenied" if status == 403 else "NoSuchKey")] * 2)
     with pytest.raises(StoreRefusedError if status == 403 else NotFoundError):
         list(store.read_blocks("a", 3, 7))
+    # By a signed URL it is asked before, where that is done at all.
+    assert server.requests["GET"] - server.signed_urls == 1
 
 
 def test_a_listing_that_breaks_off_is_not_taken_for_whole(server: FaultyServer) -> None:

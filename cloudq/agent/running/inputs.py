@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Optional, cast
+from typing import Optional
 
 from cloudq import archive
 from cloudq.agent.rights.admission import Delivery, by_policy
@@ -27,7 +27,7 @@ def stage_in(place: Workplace, delivery: Delivery, script: bytes) -> None:
         else:
             # Whoever can replace an input could have written the job itself: there is nothing to compare.
             file = place.bundles.blobs.open(blob)
-            archive.unpack(cast("IO[bytes]", file), work_dir, max_bytes=_room(place, work_dir), source=file)
+            archive.unpack(file, work_dir, max_bytes=_room(place, work_dir), source=file)
     # A listing may lag behind: the manifest, too, tells whether there are inputs.
     told = job.submit_token and job.input_size > len(script) and not job.input_blobs
     if INPUT in delivery or told:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
 
 from cloudq.archive import list_members, unpack
 from cloudq.bundle import OUTPUT, Bundles, RemoteFile
@@ -35,13 +34,12 @@ class Outputs:
         self._job_id = job_id
         self._size = size
         self._file = bundles.open(job_id, OUTPUT, size=size)
-        self._archive = cast("IO[bytes]", self._file)
 
     @cached_property
     def packed_sizes(self) -> dict[str, int]:
         """Its files, and the bytes that each takes in it; only its directory is fetched."""
         with _advised():
-            return list_members(self._archive)
+            return list_members(self._file)
 
     def save(self, path: Path) -> None:
         """Fetch it as it is."""
@@ -56,7 +54,7 @@ class Outputs:
         size = self._packed_size(patterns) if patterns else self._size
         with _advised(), transfer("fetching outputs", size):
             source = _Watched(self._file, current_watcher())
-            return frozenset(unpack(self._archive, folder, wanted=patterns.admits, source=source))
+            return frozenset(unpack(self._file, folder, wanted=patterns.admits, source=source))
 
     def _packed_size(self, patterns: Patterns) -> int:
         return sum(size for name, size in self.packed_sizes.items() if patterns.admits(name))
