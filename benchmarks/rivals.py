@@ -131,17 +131,14 @@ def cloudq_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
 def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     """Send a folder as inputs that jobs may share, as `cloudqcli submit --input` does."""
-    import tempfile
-
     from cloudq.client.submission import sharing
+    from cloudq.client.submission.archives import look_through
     from cloudq.client.submission.inputs import Input
     from cloudq.digests import known_algorithms
 
     bundles = _bundles(endpoint, bucket)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        measured = sharing.measure([Input(folder, "inputs")])
-        packed = sharing.pack_apart(measured, Path(place), known_algorithms()[0])
-        blobs = sharing.place(bundles, prefix, packed)
+    packed = sharing.pack_apart([look_through(Input(folder, "inputs"))], known_algorithms()[0])
+    blobs = sharing.place(bundles, prefix, packed)
     bundles.write(prefix, "digests", "\n".join(f"{blob.digest} {blob.size}" for blob in blobs).encode())
 
 

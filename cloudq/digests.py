@@ -1,4 +1,4 @@
-"""Digests of files: of one that is there, and of one that is being made.
+"""Digests: of a file that is there, and of what is being made or fetched.
 
 SHA-256 is written as 64 hexadecimal digits, BLAKE3 as `blake3-` and as many.
 BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) is several times as fast where a processor has no
@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 Block = Union[bytes, memoryview]
 
@@ -20,7 +17,6 @@ SHA256 = "sha256"
 BLAKE3 = "blake3"
 
 _BLOCK = 1024 * 1024
-_BLOCKS_WAITING = 2
 
 
 @lru_cache(maxsize=1)
@@ -48,9 +44,10 @@ def digest_file(path: Path) -> str:
 
 
 class RunningDigest:
-    """The digest of blocks, computed by a thread of its own while they are made or fetched.
+    """The digest of what comes in blocks.
 
-    To be used in a `with` block, which ends the thread. While it computes, other threads of Python run.
+    Computed where the blocks are made, while the processor's cache holds them: with a thread of its own,
+    packing and BLAKE3 of 1 GB took 1.6 times as long.
 
     Args:
         algorithm: One of `known_algorithms`.
@@ -58,38 +55,14 @@ class RunningDigest:
 
     def __init__(self, algorithm: str) -> None:
         self._prefix, self._sum = _begun(algorithm)
-        self._blocks: Queue[Optional[Block]] = Queue(_BLOCKS_WAITING)
-        self._thread = Thread(target=self._run, name="digest", daemon=True)
-
-    def __enter__(self) -> RunningDigest:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self._end()
 
     def update(self, block: Block) -> None:
-        """Take the next bytes, which must not change any more; wait if there are many already."""
-        self._blocks.put(block)
+        """Take the next bytes."""
+        self._sum.update(block)
 
     def digest(self) -> str:
-        """Return the digest of all bytes, as it is written; no more may come."""
-        self._end()
+        """Return the digest of all bytes, as it is written."""
         return f"{self._prefix}{self._sum.hexdigest()}"
-
-    def _end(self) -> None:
-        if self._thread.is_alive():
-            self._blocks.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (block := self._blocks.get()) is not None:
-            self._sum.update(block)
 
 
 def _begun(algorithm: str) -> tuple[str, Any]:

@@ -10,16 +10,17 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import Union
 
 import pytest
 
-from cloudq.archive import pack, pack_blocks, tree_size, unpack
+from cloudq.archive import Found, pack_blocks, survey, tree_size, unpack
 from cloudq.archive.members import Member, check_sizes
 from cloudq.archive.packing import TIMESTAMP, _Packer
+from cloudq.archive.records import Heading
 from cloudq.errors import ArchiveError
+from tests.archives import pack
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="names, links and modes of Unix")
 
@@ -74,28 +75,12 @@ def test_files_and_empty_folders_come_out_as_they_went_in(source: Path, archive:
     assert (target / "sub/deep/x").read_bytes() == b"x" * 100_000
 
 
-def test_the_archive_is_for_its_owner_only_and_appears_whole(source: Path, archive: Path) -> None:
-    archive.write_bytes(b"an old one")
-    pack(source, archive)
-    assert zipfile.is_zipfile(archive)
-    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
-    assert sorted(path.name for path in archive.parent.iterdir()) == ["a.zip", "source"]
-
-
 def test_members_are_packed_under_the_names_given(source: Path, archive: Path, target: Path) -> None:
     (source / "data").mkdir()
     (source / "data/1").write_text("one")
     (source / "f").write_text("f")
     pack([(source / "data", "in/d"), (source / "f", "in/g")], archive)
     assert sorted(unpack(archive, target)) == ["in/d/1", "in/g"]
-
-
-def test_what_is_to_be_skipped_is_not_packed_nor_what_is_below_it(source: Path, archive: Path) -> None:
-    (source / "a").mkdir()
-    (source / "a/b").write_text("")
-    (source / "c").write_text("")
-    pack(source, archive, skip={"a"})
-    assert zipfile.ZipFile(archive).namelist() == ["c"]
 
 
 @posix_only
@@ -212,30 +197,6 @@ def test_what_cannot_be_opened_is_left_out_with_the_reason(source: Path, archive
     left_out = pack([(source / "gone", "gone"), (source / "here", "here")], archive)
     assert left_out == ["gone: No such file or directory"]
     assert zipfile.ZipFile(archive).namelist() == ["here"]
-
-
-def test_the_archive_does_not_pack_itself(source: Path) -> None:
-    (source / "file").write_text("x")
-    pack(source, source / "a.zip")
-    assert zipfile.ZipFile(source / "a.zip").namelist() == ["file"]
-
-
-@posix_only
-def test_a_full_disk_is_an_error_and_leaves_nothing(source: Path, archive: Path) -> None:
-    import resource
-    import signal
-
-    (source / "big").write_bytes(os.urandom(300_000))
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            pack(source, archive)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert [path.name for path in archive.parent.iterdir()] == ["source"]
 
 
 def test_data_that_does_not_shrink_is_stored_and_other_data_deflated(source: Path, archive: Path) -> None:
@@ -469,9 +430,9 @@ class MeddlingPacker(_Packer):
     meddled = Path()
     content = b""
 
-    def pieces(self, stream: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+    def heading(self, found: Found) -> Heading:
         self.meddled.write_bytes(self.content)
-        return super().pieces(stream, size, name)
+        return super().heading(found)
 
 
 @pytest.mark.parametrize("content", [b"x" * 5_000_000, b""], ids=["grows", "is cut"])
@@ -481,7 +442,7 @@ def test_a_file_that_changes_meanwhile_does_not_break_the_archive(
     log = source / "log"
     log.write_bytes(b"x" * 3_000_000)
     MeddlingPacker.meddled, MeddlingPacker.content = log, content
-    archive.write_bytes(b"".join(MeddlingPacker(frozenset(), None).blocks([(log, "log")])))
+    archive.write_bytes(b"".join(MeddlingPacker([]).blocks(survey([(log, "log")], []))))
     with zipfile.ZipFile(archive) as zip_file:
         assert zip_file.testzip() is None
         size = zip_file.getinfo("log").file_size

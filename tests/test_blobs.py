@@ -32,13 +32,11 @@ def after(age: timedelta) -> datetime:
     return datetime.now(timezone.utc) + age
 
 
-def keep(bundles: Bundles, tmp_path: Path, job_id: str = "aa") -> InputBlob:
+def keep(bundles: Bundles, job_id: str = "aa") -> InputBlob:
     """Store a blob, as a job that refers to it."""
-    file = tmp_path / "archive"
-    file.write_bytes(DATA)
     bundles.write(job_id, "job.sh", b"")
     bundles.blobs.refer(DIGEST, job_id)
-    return bundles.blobs.upload(file, DIGEST, job_id)
+    return bundles.blobs.upload(DIGEST, job_id, [DATA], size=len(DATA))
 
 
 def due(bundles: Bundles, age: timedelta) -> list[Due]:
@@ -59,7 +57,7 @@ def collect(bundles: Bundles, age: timedelta) -> list[str]:
 
 
 def test_what_was_stored_is_found_and_fetched(bundles: Bundles, tmp_path: Path) -> None:
-    assert keep(bundles, tmp_path) == BLOB
+    assert keep(bundles) == BLOB
     assert bundles.blobs.find(DIGEST, len(DATA)) == BLOB
     assert bundles.blobs.find(DIGEST, len(DATA) + 1) is None
     assert bundles.blobs.find("0" * 64, len(DATA)) is None
@@ -69,19 +67,19 @@ def test_what_was_stored_is_found_and_fetched(bundles: Bundles, tmp_path: Path) 
 
 
 def test_bytes_of_another_size_are_not_even_fetched(bundles: Bundles, tmp_path: Path) -> None:
-    keep(bundles, tmp_path)
+    keep(bundles)
     with pytest.raises(RefusedError, match="has 10 bytes, not 11"):
         bundles.blobs.download(InputBlob(DIGEST, 11, "aa"), tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
-def test_what_a_bundle_refers_to_stays_for_ever(bundles: Bundles, tmp_path: Path) -> None:
-    keep(bundles, tmp_path)
+def test_what_a_bundle_refers_to_stays_for_ever(bundles: Bundles) -> None:
+    keep(bundles)
     assert due(bundles, timedelta(days=1000)) == []
 
 
-def test_what_no_bundle_refers_to_goes_step_by_step(bundles: Bundles, tmp_path: Path) -> None:
-    keep(bundles, tmp_path)
+def test_what_no_bundle_refers_to_goes_step_by_step(bundles: Bundles) -> None:
+    keep(bundles)
     bundles.delete("aa")
     bundles.blobs.release([Job("aa", "job.sh", JobKind.META, input_blobs=(BLOB,))])
     assert due(bundles, UNUSED_AGE - timedelta(minutes=1)) == []
@@ -99,30 +97,24 @@ def test_what_no_bundle_refers_to_goes_step_by_step(bundles: Bundles, tmp_path: 
     assert collect(bundles, 2 * CONDEMNED_FOR) == []
 
 
-def test_a_reference_of_a_job_that_is_gone_does_not_count_after_a_day(
-    bundles: Bundles, tmp_path: Path
-) -> None:
+def test_a_reference_of_a_job_that_is_gone_does_not_count_after_a_day(bundles: Bundles) -> None:
     """A client of 1.2 deletes the bundle and knows no references."""
-    keep(bundles, tmp_path)
+    keep(bundles)
     bundles.delete("aa")
     assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == ["kept/aa/input.zip", "refs/aa"]
     assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/input.zip"]
 
 
-def test_a_condemned_blob_that_is_referred_to_stays_and_is_sent_again_by_others(
-    bundles: Bundles, tmp_path: Path
-) -> None:
-    keep(bundles, tmp_path)
+def test_a_condemned_blob_that_is_referred_to_stays_and_is_sent_again_by_others(bundles: Bundles) -> None:
+    keep(bundles)
     bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/condemned", b"")
     assert due(bundles, timedelta(days=1000)) == []
-    keep(bundles, tmp_path, "bb")
+    keep(bundles, "bb")
     assert bundles.blobs.find(DIGEST, len(DATA)) == InputBlob(DIGEST, len(DATA), "bb")
 
 
-def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(
-    bundles: Bundles, tmp_path: Path
-) -> None:
-    keep(bundles, tmp_path)
+def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(bundles: Bundles) -> None:
+    keep(bundles)
     store = bundles.store
     assert isinstance(store, MemoryStore)
     store.requests.clear()
@@ -130,7 +122,7 @@ def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(
     assert store.requests == {"LIST": 1}
 
 
-def test_strange_objects_are_left_alone(bundles: Bundles, tmp_path: Path) -> None:
+def test_strange_objects_are_left_alone(bundles: Bundles) -> None:
     names = ("x/kept/aa/input.zip", f"{DIGEST}/kept/aa", f"{DIGEST}/kept/\n/input.zip", f"{DIGEST}/refs/")
     for name in names:
         bundles.store.write(f"team/agent/.blobs/{name}", b"")
@@ -147,11 +139,11 @@ class Meeting:
         order: At which points the client makes its three steps.
     """
 
-    def __init__(self, file: Path, order: tuple[int, ...]) -> None:
+    def __init__(self, order: tuple[int, ...]) -> None:
         self.bundles = Bundles(MemoryStore(), "team/")
         self.bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/input.zip", DATA)
         self.blob: Optional[InputBlob] = None
-        self._file, self._point = file, 0
+        self._point = 0
         self._steps = list(zip(order, (self._refer, self._find, self._send)))
 
     def pass_point(self, last: bool = False) -> None:
@@ -182,15 +174,13 @@ class Meeting:
         self.blob = self.bundles.blobs.find(DIGEST, len(DATA))
 
     def _send(self) -> None:
-        self.blob = self.blob or self.bundles.blobs.upload(self._file, DIGEST, "bb")
+        self.blob = self.blob or self.bundles.blobs.upload(DIGEST, "bb", [DATA], size=len(DATA))
 
 
 def test_in_whatever_order_a_submission_and_collectors_meet_its_inputs_stay(tmp_path: Path) -> None:
     """Only the order of the requests protects the job. One collector is halted, and acts last of all."""
-    file = tmp_path / "archive"
-    file.write_bytes(DATA)
     for order in combinations_with_replacement(range(POINTS), 3):
-        meeting, halted = Meeting(file, order), list[Due]()
+        meeting, halted = Meeting(order), list[Due]()
         for number in range(3):
             found = meeting.due()
             meeting.act(found)

@@ -14,10 +14,11 @@ from typing import cast
 
 import pytest
 
-from cloudq.archive import pack, unpack
+from cloudq.archive import unpack
 from cloudq.archive.checksums import join_sums
 from cloudq.archive.spans import PART
 from cloudq.errors import ArchiveError, StoreError
+from tests.archives import pack
 from tests.rawzip import DEFLATED, LINK, Raw, raw_zip
 
 NOISE = random.Random(7).randbytes(2 * PART + 100_000)

@@ -7,26 +7,21 @@ import os
 import stat
 import struct
 import time
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Optional, Union
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from typing import BinaryIO, NamedTuple, Union
 
+from cloudq.archive.deflating import deflater, shrinks
 from cloudq.archive.names import raw_name_field, shown, stored_name
+from cloudq.archive.records import ArchiveWriter, Heading
 
 TIMESTAMP = 0x5455
 """Id of Info-ZIP's extra field "UT": the time in seconds UTC, where ZIP's own is local and even."""
 
 _BLOCK = 1024 * 1024
 _HEAD = 64 * 1024
-# Pieces of the head tell whether data shrinks: to deflate all of it takes longer than to store a small file.
-_PIECES = 4
-_PIECE = 512
-_SAMPLE_WINDOW = -11
-_SAMPLE_MEMORY = 4
-# Measured on 33 MB of numbers as text: level 3 takes half the time of 6 and is no larger.
-_LEVEL = 3
+_SMALL = 64 * 1024
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LATEST = (2107, 12, 31, 23, 59, 58)
 _OPEN_FLAGS = (
@@ -41,56 +36,67 @@ Member = tuple[Path, str]
 """A file or folder, and its name in the archive (parts separated by `/`; empty for the top itself)."""
 
 
-def pack(
-    source: Union[Path, Iterable[Member]],
-    archive: Path,
-    *,
-    skip: Collection[str] = frozenset(),
-    watch: Callable[[bytes], object] = lambda _: None,
-) -> list[str]:
-    """Make an archive, which appears whole or not at all (mode 0600).
+class Found(NamedTuple):
+    """A file, folder or link as it was when it was found.
 
-    Folders are packed with everything below them, empty ones too. Symbolic links are stored as links
-    and never followed. Of a file that grows meanwhile, the bytes it had at the start are stored.
-    Unix permission bits and times (to the second; in ZIP's own field clamped to 1980–2107) are kept.
-    Data that does not shrink is stored as it is. Archives and members may be over 4 GiB.
-
-    Args:
-        source: A folder whose contents are packed, or members, each packed with all that is below it.
-        archive: The file to make; replaced if it exists.
-        skip: Names in the archive that are not packed, nor what is below them.
-        watch: Called with each piece of the archive as it is written, in order.
-
-    Returns:
-        What was left out, as `name: reason`: sockets, pipes, devices, what vanished or cannot be read.
-
-    Raises:
-        OSError: The archive cannot be written.
+    Attributes:
+        path: Where it is.
+        name: In the archive.
+        mode: Type and permissions, as of `lstat`.
+        size: Bytes.
+        modified: Seconds UTC since 1970.
     """
-    members = [(source, "")] if isinstance(source, Path) else source
-    part = archive.with_name(f".{archive.name}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as stream:
-            packer = _Packer(frozenset(skip), os.fstat(stream.fileno()))
-            for block in packer.blocks(members):
-                stream.write(block)
-                watch(block)
-        part.replace(archive)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return packer.left_out
+
+    path: Path
+    name: str
+    mode: int
+    size: int
+    modified: int
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, whose contents are found by themselves."""
+        return stat.S_ISDIR(self.mode)
 
 
-def pack_blocks(folder: Path, left_out: list[str]) -> Iterator[bytes]:
-    """Yield the archive that `pack` would make of a folder while it is made: no copy of it is on any disk.
+def survey(members: Iterable[Member], left_out: list[str]) -> Iterator[Found]:
+    """Yield what there is of members and below them, empty folders too; links are never followed.
 
     Args:
-        folder: Its contents are packed.
+        members: What is looked through, in this order.
+        left_out: What cannot be packed is added to it, as `name: reason`: sockets, pipes, devices, what
+            vanished, folders that cannot be read.
+    """
+    for top, top_name in members:
+        waiting = [(top, top_name)]
+        while waiting:
+            path, name = waiting.pop()
+            try:
+                status = path.lstat()
+                if _is_packable(status.st_mode):
+                    yield Found(path, name, status.st_mode, status.st_size, int(status.st_mtime))
+                else:
+                    left_out.append(_reason(name, "neither file, folder nor link"))
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.extend(_children(path, name))
+            except OSError as error:
+                left_out.append(_reason(name, error))
+
+
+def pack_blocks(source: Union[Path, Iterable[Found]], left_out: list[str]) -> Iterator[bytes]:
+    """Yield an archive while it is made: no copy of it is on any disk.
+
+    The same things found make the same archive again, unless they have changed: of a file that grows, the
+    bytes that it had when it was found are packed. Unix permission bits and times (to the second; in ZIP's
+    own field clamped to 1980–2107) are kept. Data that does not shrink is stored as it is. Archives and
+    members may be over 4 GiB.
+
+    Args:
+        source: What was found, or a folder whose contents are packed.
         left_out: What cannot be packed is added to it, as `name: reason`.
     """
-    return _Packer(frozenset(), None, left_out).blocks([(folder, "")])
+    contents = survey([(source, "")], left_out) if isinstance(source, Path) else source
+    return _gathered(_Packer(left_out).blocks(contents))
 
 
 def tree_size(folder: Path) -> int:
@@ -103,165 +109,103 @@ def tree_size(folder: Path) -> int:
     return size
 
 
-class _Drain:
-    """A file that cannot seek; what is written to it can be taken away."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def write(self, data: bytes) -> int:
-        self._pieces.append(data)
-        self._size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def taken(self, least: int) -> Iterator[bytes]:
-        """Yield what was written since the last time, if it is at least so much; large pieces uncopied."""
-        if self._size < least:
-            return
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        small: list[bytes] = []
-        for piece in pieces:
-            if len(piece) < _HEAD:
-                small.append(piece)
-            else:
-                if small:
-                    yield b"".join(small)
-                    small = []
-                yield piece
-        if small:
-            yield b"".join(small)
-
-
 class _Packer:
-    """Makes one archive, and notes what it has left out.
+    """Makes one archive, and notes what it has left out, as `name: reason`."""
 
-    Args:
-        skip: Names that are not packed, nor what is below them.
-        own: The file that the archive is written to, which is not packed either.
-        left_out: `name: reason`.
-    """
+    def __init__(self, left_out: list[str]) -> None:
+        self.left_out = left_out
+        self.writer = ArchiveWriter()
 
-    def __init__(
-        self, skip: frozenset[str], own: Optional[os.stat_result], left_out: Optional[list[str]] = None
-    ) -> None:
-        self.skip = skip
-        self.own = own
-        self.left_out: list[str] = [] if left_out is None else left_out
-        self.drain = _Drain()
-        self.zip_file = ZipFile(self.drain, "w")  # type: ignore[call-overload]  # it needs no more than write and flush
-
-    def blocks(self, members: Iterable[Member]) -> Iterator[bytes]:
+    def blocks(self, contents: Iterable[Found]) -> Iterator[bytes]:
         """Yield the archive while it is made."""
-        with self.zip_file:
-            for path, name in members:
-                for _ in self.add_tree(path, name):
-                    yield from self.drain.taken(_BLOCK)
-        yield from self.drain.taken(1)
-
-    def leave_out(self, name: str, reason: object) -> None:
-        if isinstance(reason, OSError):
-            reason = reason.strerror or reason
-        self.left_out.append(f"{shown(name) or '.'}: {reason}")
-
-    def add_tree(self, top: Path, top_name: str) -> Iterator[None]:
-        """Pack all that is below; after each piece the caller may take what was written."""
-        waiting = [(top, top_name)]
-        while waiting:
-            path, name = waiting.pop()
-            if name in self.skip:
-                continue
+        for found in contents:
             try:
-                status = path.lstat()
-                yield from self.add(path, name, status)
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.extend(_children(path, name))
+                yield from self.member(found)
             except OSError as error:
-                if _is_about(error, path):
-                    self.leave_out(name, error)
-                else:
-                    raise
+                self.left_out.append(_reason(found.name, error))
+        yield self.writer.end()
 
-    def add(self, path: Path, name: str, status: os.stat_result) -> Iterator[None]:
-        if stat.S_ISREG(status.st_mode):
-            yield from self.add_file(path, name)
-        elif stat.S_ISLNK(status.st_mode):
-            info = self.info(name, status)
-            self.zip_file.writestr(info, os.fsencode(os.readlink(path)))  # noqa: PTH115 - bytes as they are
-        elif not stat.S_ISDIR(status.st_mode):
-            self.leave_out(name, "neither file, folder nor link")
-        elif name:
-            self.zip_file.writestr(self.info(name, status), b"")
-        yield
+    def member(self, found: Found) -> Iterator[bytes]:
+        """Yield a member, or nothing. Raises OSError: it cannot be opened; nothing was yielded then."""
+        if stat.S_ISREG(found.mode):
+            yield from self.file(found)
+        elif stat.S_ISLNK(found.mode):
+            target = os.fsencode(os.readlink(found.path))  # noqa: PTH115 - bytes as they are
+            yield self.writer.whole(self.heading(found), target)
+        elif found.name:
+            yield self.writer.whole(self.heading(found), b"")
 
-    def add_file(self, path: Path, name: str) -> Iterator[None]:
-        with os.fdopen(os.open(path, _OPEN_FLAGS), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                self.leave_out(name, "no longer a file")
+    def file(self, found: Found) -> Iterator[bytes]:
+        with os.fdopen(os.open(found.path, _OPEN_FLAGS), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                self.left_out.append(_reason(found.name, "no longer a file"))
                 return
-            if self.own is not None and os.path.samestat(status, self.own):
-                return
-            head = stream.read(min(_HEAD, status.st_size))
-            info = self.info(name, status)
-            info.file_size = status.st_size
-            if _shrinks(head):
-                info.compress_type = ZIP_DEFLATED
-                info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # public from Python 3.13 on
-            with self.zip_file.open(info, "w") as target:
-                target.write(head)
-                for block in self.pieces(stream, status.st_size - len(head), name):
-                    target.write(block)
-                    yield
+            pieces = self.pieces(stream, found)
+            head = next(pieces, b"")
+            heading, deflate = self.heading(found), deflater if shrinks(head) else None
+            if len(head) == found.size:
+                yield self.writer.whole(heading, head, deflate)
+            else:
+                pieces = chain((head,), pieces)
+                yield from self.writer.in_pieces(heading, pieces, most=found.size, deflater=deflate)
 
-    def pieces(self, stream: BinaryIO, size: int, name: str) -> Iterator[bytes]:
-        """Yield at most `size` bytes. A disk that fails cuts the file; what was read of it is kept."""
-        while size > 0:
+    def pieces(self, stream: BinaryIO, found: Found) -> Iterator[bytes]:
+        """Yield head and rest of what was found. A disk that fails cuts it; what was read of it is kept."""
+        most, left = _HEAD, found.size
+        while left > 0:
             try:
-                block = stream.read(min(_BLOCK, size))
+                block = stream.read(min(most, left))
             except OSError as error:
-                self.leave_out(name, f"cut {size} bytes before its end: {error.strerror}")
+                cut = f"cut {left} bytes before its end: {error.strerror}"
+                self.left_out.append(_reason(found.name, cut))
                 return
             if not block:
                 return
             yield block
-            size -= len(block)
+            most, left = _BLOCK, left - len(block)
 
-    def info(self, name: str, status: os.stat_result) -> ZipInfo:
-        stored, extra = stored_name(name)
-        folder = "/" if stat.S_ISDIR(status.st_mode) else ""
+    def heading(self, found: Found) -> Heading:
+        stored, extra = stored_name(found.name)
+        folder = "/" if found.is_folder else ""
         # Two odd names may be stored alike: "a\xff" and a real "a%FF".
-        while stored + folder in self.zip_file.NameToInfo:
-            stored, extra = stored + "~", raw_name_field(name)
-        seconds = int(status.st_mtime)
-        info = ZipInfo(stored + folder, _zip_time(seconds))
-        info.create_system = 3
-        info.compress_type = ZIP_STORED
-        info.external_attr = (stat.S_IFMT(status.st_mode) | status.st_mode & 0o777) << 16
-        info.extra = extra
-        if -(2**31) <= seconds < 2**31:
-            info.extra += struct.pack("<HHBl", TIMESTAMP, 5, 1, seconds)
-        return info
+        while self.writer.has(stored + folder):
+            stored, extra = stored + "~", raw_name_field(found.name)
+        if -(2**31) <= found.modified < 2**31:
+            extra += struct.pack("<HHBl", TIMESTAMP, 5, 1, found.modified)
+        mode = stat.S_IFMT(found.mode) | found.mode & 0o777
+        return Heading(stored + folder, mode, _zip_time(found.modified), extra)
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces; pass large ones on as they are, uncopied."""
+    small: list[bytes] = []
+    size = 0
+    for piece in filter(None, pieces):
+        if len(piece) < _SMALL:
+            small.append(piece)
+            size += len(piece)
+        if small and (len(piece) >= _SMALL or size >= _BLOCK):
+            yield b"".join(small)
+            small, size = [], 0
+        if len(piece) >= _SMALL:
+            yield piece
+    if small:
+        yield b"".join(small)
+
+
+def _is_packable(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+
+
+def _reason(name: str, reason: object) -> str:
+    if isinstance(reason, OSError):
+        reason = reason.strerror or reason
+    return f"{shown(name) or '.'}: {reason}"
 
 
 def _children(path: Path, name: str) -> list[Member]:
     below = f"{name}/" if name else ""
     return [(path / name, below + name) for name in sorted(os.listdir(path), reverse=True)]  # noqa: PTH208 - names
-
-
-def _is_about(error: OSError, path: Path) -> bool:
-    """Tell a fault of the file being packed (it names the file) from one of the archive (it does not)."""
-    return error.filename is not None and os.fspath(error.filename) == os.fspath(path)
-
-
-def _shrinks(head: bytes) -> bool:
-    step = max(_PIECE, len(head) // _PIECES)
-    sample = b"".join(head[start : start + _PIECE] for start in range(0, len(head), step))
-    deflate = zlib.compressobj(1, zlib.DEFLATED, _SAMPLE_WINDOW, _SAMPLE_MEMORY)
-    return len(deflate.compress(sample)) + len(deflate.flush()) < 0.95 * len(sample)
 
 
 def _zip_time(seconds: int) -> tuple[int, int, int, int, int, int]:

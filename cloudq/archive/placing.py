@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import struct
 import time
@@ -45,7 +44,7 @@ class Places:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._token = secrets.token_hex(6)
+        self._token = os.urandom(6).hex()
         self._numbers = count(1)
         self._made: set[str] = set()
         self._parts: set[str] = set()

@@ -65,9 +65,13 @@ class Blobs:
                 return InputBlob(digest, size, holder)
         return None
 
-    def upload(self, path: Path, digest: str, job_id: str) -> InputBlob:
-        """Store an archive that this job brings; the store has confirmed its size."""
-        entry = self.store.upload(path, self._archive(digest, job_id))
+    def upload(self, digest: str, job_id: str, blocks: Iterable[bytes], *, size: int) -> InputBlob:
+        """Store an archive that this job brings, as it comes; the store has confirmed its size.
+
+        Whatever error the blocks end with is raised, and nothing is stored: they see to it that these are
+        the bytes of the digest.
+        """
+        entry = self.store.upload_blocks(blocks, self._archive(digest, job_id), expected=size)
         return InputBlob(digest, entry.size, job_id)
 
     def open(self, blob: InputBlob) -> RemoteFile:
@@ -95,11 +99,8 @@ class Blobs:
             raise RefusedError(f"refused: input {blob.digest}: the Python package {algorithm} is missing")
         read = self.open(blob).read_at
         parts = (partial(read, start, start + PART) for start in range(0, blob.size, PART))
-        with (
-            appearing(path) as file,
-            RunningDigest(algorithm) as found,
-            ThreadPoolExecutor(_FETCHERS) as pool,
-        ):
+        found = RunningDigest(algorithm)
+        with appearing(path) as file, ThreadPoolExecutor(_FETCHERS) as pool:
             for part in in_order(pool, parts, ahead=_FETCHERS + 1):
                 file.write(part)
                 found.update(part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Optional
 
 from cloudq.bundle import INPUT, JOB_SIGNATURE, Bundles
@@ -16,24 +15,25 @@ _RESUBMITTED = ("uuid", "name", "jobscript_type", "submit_to", "submit_opt", "ar
 
 
 def sign_job(
-    config: ClientConfig, job: Job, objects: Mapping[str, bytes], archive: Optional[Path]
+    config: ClientConfig, job: Job, objects: Mapping[str, bytes], archive_digest: str
 ) -> Optional[bytes]:
-    """Sign a job and all its files; None if the configuration has no key. Raises CloudQError."""
+    """Sign a job and all its files; None if the configuration has no key. Raises CloudQError.
+
+    Args:
+        archive_digest: SHA-256 of the inputs in its bundle; empty if there are none.
+    """
     if config.signing_key is None:
         return None
     from cloudq import signing
 
-    files = {name: signing.digest(data) for name, data in objects.items()}
-    if archive is not None:
-        from cloudq.digests import digest_file
-
-        files[INPUT] = digest_file(archive)
-    statement = signing.Statement(signing.JOB, config.bucket, signed_members(job), files)
+    statement = signing.Statement(
+        signing.JOB, config.bucket, signed_members(job), _digests(objects, archive_digest)
+    )
     return signing.sign(statement, config.signing_key)
 
 
 def check_own(
-    bundles: Bundles, config: ClientConfig, old: Job, objects: Mapping[str, bytes], archive: Optional[Path]
+    bundles: Bundles, config: ClientConfig, old: Job, objects: Mapping[str, bytes], archive_digest: str
 ) -> None:
     """Make sure that what is about to be signed once more is what this key has signed before.
 
@@ -47,11 +47,7 @@ def check_own(
         return
     from cloudq import signing
 
-    files = {name: signing.digest(data) for name, data in objects.items()}
-    if archive is not None:
-        from cloudq.digests import digest_file
-
-        files[INPUT] = digest_file(archive)
+    files = _digests(objects, archive_digest)
     try:
         statement = signing.verify_own(bundles.read(old.id, JOB_SIGNATURE), key)
         members = signed_members(old)
@@ -61,6 +57,13 @@ def check_own(
     except (NotFoundError, RefusedError) as error:
         hint = "submit the files that you have yourself"
         raise InputError(f"job {old.id}: cannot be signed once more: {error}", hint=hint) from error
+
+
+def _digests(objects: Mapping[str, bytes], archive_digest: str) -> dict[str, str]:
+    from cloudq import signing
+
+    digests = {name: signing.digest(data) for name, data in objects.items()}
+    return {**digests, INPUT: archive_digest} if archive_digest else digests
 
 
 def sign_requeue(config: ClientConfig, job: Job) -> Optional[bytes]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cloudq import archive
 from cloudq.agent.daemon.heartbeat import Heartbeat
 from cloudq.digests import SHA256, RunningDigest, known_algorithms
 from cloudq.job import InputBlob, Job, JobState
@@ -20,6 +19,7 @@ from cloudq.presence import parse_presence
 from tests.agent.conftest import META, Site, run_passes
 from tests.agent.test_budgets import requests
 from tests.agent.test_signed import SignedSite, signed, signers
+from tests.archives import pack
 
 __all__ = ["signed", "signers"]
 
@@ -30,11 +30,12 @@ def keep(
     """Put an archive of one file beside the bundles, as a client does."""
     tmp_path.joinpath(name).write_text(text, encoding="ascii")
     file = tmp_path / f"{name}.zip"
-    with RunningDigest(algorithm) as running:
-        archive.pack([(tmp_path / name, name)], file, watch=running.update)
-        digest = running.digest()
+    pack([(tmp_path / name, name)], file)
+    running = RunningDigest(algorithm)
+    running.update(file.read_bytes())
+    digest = running.digest()
     site.bundles.blobs.refer(digest, "holder")
-    return site.bundles.blobs.upload(file, digest, "holder")
+    return site.bundles.blobs.upload(digest, "holder", [file.read_bytes()], size=file.stat().st_size)
 
 
 def failed(site: Site, job: Job) -> str:

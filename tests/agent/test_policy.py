@@ -13,6 +13,7 @@ from cloudq.errors import ConfigError
 from cloudq.job import JobState
 from cloudq.policy import Policy
 from tests.agent.conftest import Site, run_passes
+from tests.archives import pack
 
 GPU = "docker://nvcr.io/nvidia/pytorch:24.01-py3"
 DIGEST = f"sha256:{'ab' * 32}"
@@ -185,10 +186,8 @@ def test_a_project_is_allowed_by_its_name_here_or_by_its_meaning(
 
 
 def test_inputs_count_unpacked_too(site: Site, tmp_path: Path) -> None:
-    from cloudq import archive
-
     (tmp_path / "zeros").write_bytes(bytes(100_000))
-    archive.pack([(tmp_path / "zeros", "zeros")], tmp_path / "input.zip")
+    pack([(tmp_path / "zeros", "zeros")], tmp_path / "input.zip")
     site.settings["policy"] = Policy(largest_input=50_000)
     job = site.submit(meta())
     site.bundles.write(job.id, INPUT, (tmp_path / "input.zip").read_bytes())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudq.client.submission.inputs import Input, check_inputs, pack_inputs, parse_input
+from cloudq.client.submission.inputs import Input, check_inputs, parse_input
 from cloudq.errors import InputError
 
 
@@ -97,12 +97,3 @@ def test_inputs_that_would_overwrite_are_refused(names: list[str], collision: st
 
 def test_inputs_beside_one_another_are_fine() -> None:
     check_inputs([Input(Path("file"), name) for name in ("a/b", "a/c", "ab", "in/job.sh")], ("job.sh",))
-
-
-def test_an_input_that_cannot_be_packed_is_not_left_out_silently(folder: Path) -> None:
-    os.mkfifo(folder / "data/pipe")
-    os.mkfifo(folder / "data/pipe2")
-    with pytest.raises(
-        InputError, match=r"^--input: cannot be sent: d/pipe: neither file, folder nor link \(and 1 more\)$"
-    ):
-        pack_inputs([Input(folder / "data", "d")], folder / "input.zip")

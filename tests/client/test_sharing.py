@@ -17,10 +17,11 @@ from cloudq.client.diagnosis.why import read_demand
 from cloudq.client.jobs.deletion import delete_job, delete_jobs
 from cloudq.client.jobs.requeue import Requeue, requeue
 from cloudq.client.submission import sharing
+from cloudq.client.submission.archives import LARGE as LARGE_SIZE
+from cloudq.client.submission.archives import InputArchive, look_through
 from cloudq.client.submission.inputs import Input
 from cloudq.client.submission.request import Submission
 from cloudq.client.submission.resubmission import resubmit
-from cloudq.client.submission.sharing import WORTH_SHARING, Shared
 from cloudq.client.submission.submit import submit
 from cloudq.client.systems.fitness import Demand, objections
 from cloudq.digests import BLAKE3, SHA256, known_algorithms
@@ -34,8 +35,8 @@ from tests.signers import Signers, signers
 
 __all__ = ["signers"]
 
-LARGE = b"\0" * WORTH_SHARING
-OTHER_LARGE = b"\1" * WORTH_SHARING
+LARGE = b"\0" * LARGE_SIZE
+OTHER_LARGE = b"\1" * LARGE_SIZE
 
 
 def presence(
@@ -166,7 +167,7 @@ def test_an_agent_of_which_nothing_can_be_understood_gets_inputs_in_the_bundle(
 ) -> None:
     bundles.store.write("agent/.systems/sys1.json", b"?")
     (laptop.home / "large").write_bytes(LARGE)
-    inputs = sharing.measure([Input(laptop.home / "large", "large")])
+    inputs = [look_through(Input(laptop.home / "large", "large"))]
     assert not sharing.find_algorithm(bundles, laptop.config, Demand("sys1"), inputs)
 
 
@@ -192,7 +193,7 @@ def test_inputs_are_named_by_the_fastest_digest_that_all_know(
     bundles = Bundles(MemoryStore())
     for number, digests in enumerate(there):
         bundles.agents.publish(presence(f"sys{number}", input_digests=digests))
-    inputs = sharing.measure([Input(laptop.home / "large", "large")])
+    inputs = [look_through(Input(laptop.home / "large", "large"))]
     assert sharing.find_algorithm(bundles, laptop.config, Demand("ANY"), inputs) == expected
 
 
@@ -351,17 +352,13 @@ def test_it_is_told_why_an_older_agent_cannot_take_such_a_job(
 
 
 def test_more_inputs_than_a_job_may_refer_to_share_one_archive(
-    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "MAX_INPUT_BLOBS", 2)
-    monkeypatch.setattr(sharing, "WORTH_SHARING", 1)
-    inputs = [Input(Path(laptop.write(name, name)).resolve(), name) for name in "abc"]
-    packed = sharing.pack_apart(sharing.measure(inputs), tmp_path, SHA256)
+    monkeypatch.setattr(sharing, "LARGE", 1)
+    inputs = [look_through(Input(Path(laptop.write(name, name)).resolve(), name)) for name in "abc"]
+    packed = sharing.pack_apart(inputs, SHA256)
     assert [shared.files for shared in packed] == [1, 2]
-
-
-def test_what_vanishes_while_it_is_measured_has_no_size(tmp_path: Path) -> None:
-    assert sharing._size(tmp_path / "gone") == 0
 
 
 @pytest.mark.parametrize(
@@ -369,4 +366,4 @@ def test_what_vanishes_while_it_is_measured_has_no_size(tmp_path: Path) -> None:
     [(1, 999, "1 file, 999 bytes"), (3, 1_200_000_000, "3 files, 1.2 GB"), (0, 2 * 10**15, "2000.0 TB")],
 )
 def test_amounts_are_told_in_units_of_a_thousand(files: int, size: int, text: str) -> None:
-    assert sharing._amount([Shared("d", size, files)]) == text
+    assert sharing._amount([InputArchive("d", size, files)]) == text

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cloudq.archive import pack
 from cloudq.bundle import Bundles
 from cloudq.client.jobs.selection import Patterns
 from cloudq.client.results.stageout import stage_out
 from cloudq.errors import ArchiveError, CloudQError, InputError
 from cloudq.job import JobState
 from cloudq.store.memory import MemoryStore
+from tests.archives import pack
 from tests.client.conftest import put_done_job, put_job
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from cloudq.bundle import INPUT, JOB_SIGNATURE, MANIFEST, Bundles
@@ -19,7 +18,7 @@ from cloudq.errors import ConflictError, InputError, ManifestError, NoSuchJobErr
 from cloudq.job import Job, JobKind, JobState, new_job_id
 
 if TYPE_CHECKING:
-    from cloudq.client.submission.sharing import Shared
+    from cloudq.client.submission.archives import InputArchive
 
 _ID_ATTEMPTS = 3
 
@@ -33,22 +32,22 @@ class Parcel:
     job: Job
     outlook: Outlook
     objects: dict[str, bytes] = field(default_factory=dict)
-    archive: Optional[Path] = None
-    shared: tuple[Shared, ...] = ()
+    archive: Optional[InputArchive] = None
+    shared: tuple[InputArchive, ...] = ()
 
 
 def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: datetime) -> Job:
     """Store a checked job, signed if there is a key, and tell the agents; return it as it was stored.
 
     Raises:
-        InputError: There are inputs, and the agent does not know such.
+        InputError: There are inputs, and the agent does not know such, or they have changed meanwhile.
         StoreError: Not everything could be stored; what was is removed again as far as possible.
     """
-    archive, script = parcel.archive, parcel.objects[parcel.job.name]
-    if archive or parcel.shared:
+    archives = [parcel.archive] if parcel.archive else parcel.shared
+    if archives:
         _check_knows_inputs(bundles, parcel.outlook)
-    archives = [archive.stat().st_size] if archive else [shared.size for shared in parcel.shared]
-    input_size = len(script) + sum(archives)
+    script = parcel.objects[parcel.job.name]
+    input_size = len(script) + sum(archive.size for archive in archives)
     # An agent of 1.2 makes a meta job an ERROR, also another system's, that lacks what only it wants.
     new_only = parcel.job.kind is JobKind.META and parcel.outlook.is_new
     new_only = new_only or bool(archives)  # It would run any job without its inputs.
@@ -95,9 +94,10 @@ def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
             for name, data in _signature(config, parcel, job).items():
                 bundles.add(job.id, name, data)
                 stored.append(name)
-        if parcel.archive is not None:
-            with transfer("sending inputs", parcel.archive.stat().st_size):
-                bundles.upload(job.id, INPUT, parcel.archive)
+        if parcel.archive and parcel.archive.blocks:
+            size = parcel.archive.size
+            with transfer("sending inputs", size):
+                bundles.upload_blocks(job.id, INPUT, parcel.archive.blocks(), expected=size)
             stored.append(INPUT)
         # Named before it is tried: a write that gave no answer may have taken effect.
         stored.append(MANIFEST)
@@ -105,7 +105,8 @@ def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
 
 
 def _signature(config: ClientConfig, parcel: Parcel, job: Job) -> dict[str, bytes]:
-    signature = sign_job(config, job, parcel.objects, parcel.archive)
+    archive_digest = parcel.archive.digest if parcel.archive else ""
+    signature = sign_job(config, job, parcel.objects, archive_digest)
     return {} if signature is None else {JOB_SIGNATURE: signature}
 
 

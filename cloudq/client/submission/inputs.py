@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,25 +55,6 @@ def check_inputs(inputs: Sequence[Input], taken: Collection[str]) -> None:
                     f"--input {item.path}: {item.name!r} in the job's folder collides with {other!r}",
                     hint="give it another: --input PATH:NAME",
                 )
-
-
-def pack_inputs(
-    inputs: Sequence[Input], archive: Path, *, watch: Callable[[bytes], object] = lambda _: None
-) -> None:
-    """Make the archive of all inputs.
-
-    Args:
-        watch: Called with each piece of the archive, in order.
-
-    Raises:
-        InputError: Something of them cannot be packed; nothing is left out silently.
-    """
-    from cloudq.archive import pack
-
-    left_out = pack([(item.path, item.name) for item in inputs], archive, watch=watch)
-    if left_out:
-        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        raise InputError(f"--input: cannot be sent: {left_out[0]}{more}")
 
 
 def _checked_name(name: str, text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import transfer
 from cloudq.client.signatures import check_own
+from cloudq.client.submission.archives import archive_of, algorithm_for
 from cloudq.client.submission.delivery import Parcel, deliver
 from cloudq.client.submission.request import expires_of
 from cloudq.client.submission.scripts import demand_of, known_definitions, parse_script, rewrite
@@ -71,12 +72,13 @@ def _deliver(
     names = bundles.entries(old.id)
     objects = {name: bundles.read(old.id, name) for name in (PROJECT, RESOURCE) if name in names}
     with tempfile.TemporaryDirectory(prefix="cloudq-") as folder:
-        archive = Path(folder) / INPUT if INPUT in names else None
-        if archive is not None:
+        archive = None
+        if INPUT in names:
             with transfer("fetching inputs", names[INPUT].size):
-                bundles.download(old.id, INPUT, archive)
+                bundles.download(old.id, INPUT, Path(folder) / INPUT)
+            archive = archive_of(Path(folder) / INPUT, algorithm_for(config))
         brought = {job.name: bundles.read(old.id, job.name), **objects}
-        check_own(bundles, config, old, brought, archive)
+        check_own(bundles, config, old, brought, archive.digest if archive else "")
         job = replace(job, expires=expires_of(config, None, now))
         demand = replace(demand_of(config, job, script), input_digests=old.input_digests)
         outlook = look_out(bundles, config, demand, now=now, sparing=False)

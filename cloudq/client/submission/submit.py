@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
-from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
+from cloudq.bundle import PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import waiting
 from cloudq.client.submission.delivery import Parcel, deliver
-from cloudq.client.submission.inputs import Input, pack_inputs
+from cloudq.client.submission.inputs import Input
 from cloudq.client.submission.request import Submission, check, expires_of
 from cloudq.client.submission.scripts import demand_of
 from cloudq.client.systems.outlook import Outlook, look_out
@@ -32,35 +30,24 @@ def submit(bundles: Bundles, config: ClientConfig, submission: Submission, *, no
     demand = demand_of(config, job, script)
     outlook = look_out(bundles, config, demand, now=now, sparing=bool(submission.inputs))
     objects = {job.name: script, **_definitions(config, outlook)}
-    with _scratch_folder(bool(submission.inputs)) as folder:
-        job = replace(job, expires=expires_of(config, submission.expires_after, now))
-        parcel = Parcel(job, outlook, objects)
-        if submission.inputs:
-            parcel = _packed(bundles, config, parcel, submission.inputs, Path(folder))
-        return deliver(bundles, config, parcel, now=now)
+    job = replace(job, expires=expires_of(config, submission.expires_after, now))
+    parcel = Parcel(job, outlook, objects)
+    if submission.inputs:
+        parcel = _packed(bundles, config, parcel, submission.inputs)
+    return deliver(bundles, config, parcel, now=now)
 
 
-def _packed(
-    bundles: Bundles, config: ClientConfig, parcel: Parcel, inputs: Sequence[Input], folder: Path
-) -> Parcel:
-    from cloudq.client.submission.sharing import find_algorithm, measure, pack_apart
+def _packed(bundles: Bundles, config: ClientConfig, parcel: Parcel, inputs: Sequence[Input]) -> Parcel:
+    # Those who submit without inputs need nothing of this.
+    from cloudq.client.submission.archives import algorithm_for, look_through, pack
+    from cloudq.client.submission.sharing import find_algorithm, pack_apart
 
-    measured = measure(inputs)
-    algorithm = find_algorithm(bundles, config, parcel.outlook.demand, measured)
-    with waiting("packing inputs"):
+    with waiting("reading inputs"):
+        contents = [look_through(item) for item in inputs]
+        algorithm = find_algorithm(bundles, config, parcel.outlook.demand, contents)
         if algorithm:
-            return replace(parcel, shared=pack_apart(measured, folder, algorithm))
-        pack_inputs(inputs, folder / INPUT)
-        return replace(parcel, archive=folder / INPUT)
-
-
-def _scratch_folder(wanted: bool) -> AbstractContextManager[str]:
-    """Make a folder for the time of a block, if one is wanted: the module for it takes long to import."""
-    if not wanted:
-        return nullcontext("")
-    from tempfile import TemporaryDirectory
-
-    return TemporaryDirectory(prefix="cloudq-")
+            return replace(parcel, shared=pack_apart(contents, algorithm))
+        return replace(parcel, archive=pack(contents, algorithm_for(config)))
 
 
 def _definitions(config: ClientConfig, outlook: Outlook) -> dict[str, bytes]:
