@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import stat
 import subprocess
@@ -120,6 +121,19 @@ def test_with_and_without_isal_what_is_deflated_comes_back(monkeypatch: pytest.M
         packed = deflate.compress(data[:1000]) + deflate.compress(data[1000:]) + deflate.flush()
         assert zlib.decompress(packed, -15) == data
         assert len(packed) < len(data) / 2
+
+
+def test_whatever_is_deflated_in_whatever_pieces_comes_back(tmp_path: Path) -> None:
+    generator = random.Random(11)
+    kinds = (bytes, generator.randbytes, lambda size: b"the same line\n" * (size // 14))
+    data = b"".join(generator.choice(kinds)(generator.choice((1, 99, 70_000, 500_000))) for _ in range(60))
+    ends = sorted(generator.randrange(len(data)) for _ in range(40))
+    pieces = [data[start:stop] for start, stop in zip([0, *ends], [*ends, len(data)])]
+    writer = ArchiveWriter()
+    made = [*writer.in_pieces(heading("a"), pieces, most=len(data), deflater=deflater), writer.end()]
+    write(tmp_path / "a.zip", made)
+    with zipfile.ZipFile(tmp_path / "a.zip") as zip_file:
+        assert zip_file.read("a") == data
 
 
 @pytest.mark.parametrize(

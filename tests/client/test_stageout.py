@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import stat
 import zipfile
 from pathlib import Path
 
@@ -90,6 +92,16 @@ def test_a_log_is_never_written_through_a_link_of_the_job(
         put_done_job(bundles, claim_token=token)
         stage_out(bundles, "a1", folder)
         assert (tmp_path / "victim").read_text() == "untouched"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of Unix")
+def test_what_was_made_is_for_its_owner_only(bundles: Bundles, folder: Path) -> None:
+    put_done_job(bundles)
+    put_output(bundles, result=b"42")
+    bundles.write("a1", "stdout", b"log")
+    stage_out(bundles, "a1", folder)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "stdout")}
+    assert modes == {folder.name: 0o700, "stdout": 0o600}
 
 
 def test_early_copies_of_logs_that_1_2_packs_are_replaced(bundles: Bundles, folder: Path) -> None:

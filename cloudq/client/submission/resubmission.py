@@ -11,7 +11,7 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import transfer
 from cloudq.client.signatures import check_own
-from cloudq.client.submission.archives import archive_of, algorithm_for
+from cloudq.client.submission.archives import algorithm_for, archive_of
 from cloudq.client.submission.delivery import Parcel, deliver
 from cloudq.client.submission.request import expires_of
 from cloudq.client.submission.scripts import demand_of, known_definitions, parse_script, rewrite
