@@ -16,7 +16,6 @@ _RAW = -15
 _PIECES = 4
 _PIECE = 512
 _SAMPLE_WINDOW = -11
-_SAMPLE_MEMORY = 4
 
 
 def deflater() -> Any:
@@ -29,7 +28,8 @@ def shrinks(head: bytes) -> bool:
     """Guess by its head whether data gets smaller when it is deflated."""
     step = max(_PIECE, len(head) // _PIECES)
     sample = b"".join(head[start : start + _PIECE] for start in range(0, len(head), step))
-    deflate = zlib.compressobj(1, zlib.DEFLATED, _SAMPLE_WINDOW, _SAMPLE_MEMORY)
+    make, _ = _library()
+    deflate = make(1, zlib.DEFLATED, _SAMPLE_WINDOW)
     return len(deflate.compress(sample)) + len(deflate.flush()) < 0.95 * len(sample)
 
 
