@@ -449,6 +449,17 @@ def test_a_file_that_changes_meanwhile_does_not_break_the_archive(
     assert size == 3_000_000 if content else size < 3_000_000
 
 
+@posix_only
+def test_what_is_no_file_any_more_when_it_is_opened_is_named(source: Path) -> None:
+    (source / "log").write_text("x")
+    found = list(survey([(source, "")], []))
+    (source / "log").unlink()
+    os.mkfifo(source / "log")
+    left_out: list[str] = []
+    assert b"".join(pack_blocks(found, left_out))
+    assert left_out == ["log: no longer a file"]
+
+
 def test_the_exact_time_is_stored_for_other_programs_too(source: Path, archive: Path) -> None:
     (source / "x").write_text("")
     os.utime(source / "x", (10**9, 10**9))

@@ -102,11 +102,36 @@ def test_members_and_archives_over_4_gib(tmp_path: Path) -> None:
     assert (tmp_path / "out/last").read_bytes() == b"more"
 
 
-def test_more_members_than_sixteen_bits_count(tmp_path: Path) -> None:
+class Squeezer:
+    """Makes one byte of whatever comes."""
+
+    def compress(self, _: bytes) -> bytes:
+        return b"."
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def test_which_of_two_sizes_is_over_4_gib_is_told(tmp_path: Path) -> None:
     writer = ArchiveWriter()
-    write(tmp_path / "a.zip", [*(writer.whole(heading(str(n)), b"") for n in range(70_000)), writer.end()])
+    count = 4 * GIB // BLOCK + 1
+    pieces = writer.in_pieces(heading("a"), repeat(ZEROS, count), most=5 * GIB, deflater=Squeezer)
+    write(tmp_path / "a.zip", [*pieces, writer.end()])
     with zipfile.ZipFile(tmp_path / "a.zip") as zip_file:
-        assert zip_file.namelist() == [str(n) for n in range(70_000)]
+        (info,) = zip_file.infolist()
+    assert (info.file_size, info.compress_size, info.extract_version) == (count * BLOCK, count, 45)
+
+
+@pytest.mark.parametrize("count", [65_534, 65_535, 70_000])
+def test_more_members_than_sixteen_bits_count(tmp_path: Path, count: int) -> None:
+    writer = ArchiveWriter()
+    member, end = writer.whole(heading("x"), b""), b""
+    writer._directory *= count
+    end = writer.end()
+    write(tmp_path / "a.zip", [member, end])
+    with zipfile.ZipFile(tmp_path / "a.zip") as zip_file:
+        assert len(zip_file.infolist()) == count
+    assert (b"PK\6\6" in end) is (count >= 65_535)
 
 
 def test_with_and_without_isal_what_is_deflated_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

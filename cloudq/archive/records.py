@@ -128,15 +128,15 @@ class ArchiveWriter:
     def end(self) -> bytes:
         """Return the directory, which ends the archive."""
         start, count = self._position, len(self._directory)
-        directory = b"".join(self._directory)
-        size = len(directory)
+        size = sum(map(len, self._directory))
         end = b""
         if count >= _FULL_16 or max(start, size) >= _FULL_32:
             rest = _END64.size - 12  # without its first two fields
             end += _END64.pack(b"PK\6\6", rest, _UNIX | _ZIP64, _ZIP64, 0, 0, count, count, size, start)
             end += _LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
         count, size, start = min(count, _FULL_16), min(size, _FULL_32), min(start, _FULL_32)
-        return directory + end + _END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
+        end += _END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
+        return b"".join([*self._directory, end])
 
     def _local(self, heading: Heading, data: _Data, zip64: bytes) -> bytes:
         name, utf8 = _encoded(heading.name)

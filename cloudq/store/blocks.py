@@ -26,6 +26,7 @@ class CountedBlocks:
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
         self._watcher = current_watcher()
+        self._is_over = False
         self.size = 0
         self.fault: Optional[BaseException] = None
 
@@ -33,6 +34,8 @@ class CountedBlocks:
         return self
 
     def __next__(self) -> bytes:
+        if self._is_over:
+            raise StoreError("the upload was broken off")
         try:
             block = next(self._blocks)
         except StopIteration:
@@ -46,13 +49,18 @@ class CountedBlocks:
 
     @contextmanager
     def blaming_the_source(self) -> Iterator[None]:
-        """If the source of the blocks failed, raise what it raised and not what a library made of it."""
+        """If the source of the blocks failed, raise what it raised and not what a library made of it.
+
+        After it no more blocks are given: threads that an interrupt has left behind go on asking.
+        """
         try:
             yield
         except Exception:
             if self.fault is not None:
                 raise self.fault from None
             raise
+        finally:
+            self._is_over = True
 
 
 class BlockFile:

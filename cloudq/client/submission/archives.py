@@ -12,30 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from cloudq.archive import Found, pack_blocks, shown, survey
+from cloudq.archive import Found, Member, pack_blocks, shown, survey
 from cloudq.client.submission.inputs import Input
 from cloudq.config import ClientConfig
-from cloudq.digests import SHA256, RunningDigest, algorithm_of, known_algorithms
+from cloudq.digests import SHA256, RunningDigest, algorithm_of, digest_file, known_algorithms
 from cloudq.errors import InputError
+from cloudq.store.blocks import file_blocks
 
 LARGE = 8 * 1024 * 1024
 """Bytes of inputs from which on they are packed twice, and shared: three requests more cost less time than to
 send these."""
 
-_BLOCK = 1024 * 1024
-
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is of one input or several.
+    """An input, how many files and links it is, and about how many bytes they have."""
 
-    Attributes:
-        found: Files, folders and links.
-        files: How many are no folders.
-        size: About how many bytes they have.
-    """
-
-    found: tuple[Found, ...]
+    input: Input
     files: int
     size: int
 
@@ -56,6 +49,13 @@ class InputArchive:
     files: int = 0
     blocks: Optional[Callable[[], Iterator[bytes]]] = None
 
+    def made(self) -> Iterator[bytes]:
+        """Yield its bytes. Raises InputError: it is not here, or what it is made of has changed."""
+        if self.blocks is None:
+            hint = "submit the files that you have yourself"
+            raise InputError(f"inputs {self.digest:.12}…: no longer in the bucket", hint=hint)
+        return self.blocks()
+
 
 def algorithm_for(config: ClientConfig) -> str:
     """Return the algorithm for the digest of an archive in a bundle: signatures have SHA-256."""
@@ -65,10 +65,9 @@ def algorithm_for(config: ClientConfig) -> str:
 def look_through(item: Input) -> Contents:
     """Find what there is of an input. Raises InputError: something of it cannot be packed."""
     left_out: list[str] = []
-    found = tuple(survey([(item.path, item.name)], left_out))
+    sizes = [found.size for found in survey([(item.path, item.name)], left_out) if not found.is_folder]
     _check_complete(left_out)
-    files = [each for each in found if not each.is_folder]
-    return Contents(found, len(files), sum(each.size for each in files))
+    return Contents(item, len(sizes), sum(sizes))
 
 
 def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
@@ -81,9 +80,9 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
         InputError: Something of them cannot be packed; nothing is left out silently. Later, by its blocks:
             something has changed meanwhile.
     """
-    found = [each for part in contents for each in part.found]
     files = sum(part.files for part in contents)
-    blocks = _all_blocks(found)
+    found: list[Found] = []
+    blocks = _first_blocks([(part.input.path, part.input.name) for part in contents], found)
     if sum(part.size for part in contents) < LARGE:
         data = tuple(blocks)
         return InputArchive(*_measured(data, algorithm), files, partial(iter, data))
@@ -91,34 +90,48 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
     return InputArchive(digest, size, files, partial(_same_blocks, found, digest))
 
 
-def archive_of(path: Path, algorithm: str) -> InputArchive:
-    """Return an archive that is a file. Raises OSError."""
-    return InputArchive(*_measured(_read(path), algorithm), blocks=partial(_read, path))
+def archive_of(path: Path, config: ClientConfig) -> InputArchive:
+    """Return an archive that is a file; its digest only if it is to be signed. Raises OSError."""
+    digest = digest_file(path) if config.signing_key else ""
+    return InputArchive(digest, path.stat().st_size, blocks=partial(_read, path))
 
 
-def _all_blocks(found: Iterable[Found]) -> Iterator[bytes]:
+def _first_blocks(members: Iterable[Member], found: list[Found]) -> Iterator[bytes]:
+    """Yield the archive of members, and note what is packed as it is found right before."""
+
+    def noted(each: Found) -> Found:
+        found.append(each)
+        return each
+
     left_out: list[str] = []
-    for block in pack_blocks(found, left_out):
-        _check_complete(left_out)
-        yield block
+    yield from pack_blocks(map(noted, survey(members, left_out)), left_out)
     _check_complete(left_out)
 
 
 def _same_blocks(found: Sequence[Found], digest: str) -> Iterator[bytes]:
-    """Yield the archive of this digest. Raises InputError at the end: it is another one now."""
+    """Yield the archive of this digest. Raises InputError, at the end at the latest: it is another one."""
     running = RunningDigest(algorithm_of(digest))
-    for block in _all_blocks(found):
+    left_out: list[str] = []
+    for block in pack_blocks(found, left_out):
+        _check_complete(left_out)
         running.update(block)
         yield block
     if running.digest() != digest:
-        changed = next((each.name for each in found if not each.is_folder and _again(each) != each), "")
+        changed = _changed(found)
         raise InputError(
             f"--input: changed while it was being sent{changed and f': {shown(changed)}'}",
             hint="submit again when nobody writes to it, or submit a copy",
         )
 
 
-def _again(found: Found) -> Optional[Found]:
+def _changed(found: Iterable[Found]) -> str:
+    """Return the name of what has changed, if that can be seen; rather of one that did not only grow."""
+    changed = [each for each in found if not each.is_folder and _now(each) != each]
+    shrunk = [each for each in changed if (now := _now(each)) is None or now.size <= each.size]
+    return next((each.name for each in [*shrunk, *changed]), "")
+
+
+def _now(found: Found) -> Optional[Found]:
     return next(survey([(found.path, found.name)], []), None)
 
 
@@ -133,8 +146,7 @@ def _measured(blocks: Iterable[bytes], algorithm: str) -> tuple[str, int]:
 
 def _read(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block
+        yield from file_blocks(file)
 
 
 def _check_complete(left_out: Sequence[str]) -> None:

@@ -94,10 +94,10 @@ def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
             for name, data in _signature(config, parcel, job).items():
                 bundles.add(job.id, name, data)
                 stored.append(name)
-        if parcel.archive and parcel.archive.blocks:
-            size = parcel.archive.size
-            with transfer("sending inputs", size):
-                bundles.upload_blocks(job.id, INPUT, parcel.archive.blocks(), expected=size)
+        if parcel.archive:
+            with transfer("sending inputs", parcel.archive.size):
+                blocks = parcel.archive.made()
+                bundles.upload_blocks(job.id, INPUT, blocks, expected=parcel.archive.size)
             stored.append(INPUT)
         # Named before it is tried: a write that gave no answer may have taken effect.
         stored.append(MANIFEST)

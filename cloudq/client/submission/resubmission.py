@@ -11,7 +11,7 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import transfer
 from cloudq.client.signatures import check_own
-from cloudq.client.submission.archives import algorithm_for, archive_of
+from cloudq.client.submission.archives import archive_of
 from cloudq.client.submission.delivery import Parcel, deliver
 from cloudq.client.submission.request import expires_of
 from cloudq.client.submission.scripts import demand_of, known_definitions, parse_script, rewrite
@@ -76,7 +76,7 @@ def _deliver(
         if INPUT in names:
             with transfer("fetching inputs", names[INPUT].size):
                 bundles.download(old.id, INPUT, Path(folder) / INPUT)
-            archive = archive_of(Path(folder) / INPUT, algorithm_for(config))
+            archive = archive_of(Path(folder) / INPUT, config)
         brought = {job.name: bundles.read(old.id, job.name), **objects}
         check_own(bundles, config, old, brought, archive.digest if archive else "")
         job = replace(job, expires=expires_of(config, None, now))

@@ -12,7 +12,7 @@ from cloudq.client.submission.archives import LARGE, Contents, InputArchive, pac
 from cloudq.client.systems.fitness import Demand
 from cloudq.config import ClientConfig
 from cloudq.digests import known_algorithms
-from cloudq.errors import InputError, ManifestError
+from cloudq.errors import ManifestError
 from cloudq.job import InputBlob
 from cloudq.manifest import MAX_INPUT_BLOBS
 from cloudq.system import ANY
@@ -82,11 +82,9 @@ def place(bundles: Bundles, job_id: str, wanted: Iterable[InputArchive]) -> tupl
 
 
 def _send(bundles: Bundles, job_id: str, archive: InputArchive) -> InputBlob:
-    if archive.blocks is None:
-        hint = "submit the files that you have yourself"
-        raise InputError(f"inputs {archive.digest:.12}…: no longer in the bucket", hint=hint)
+    blocks = archive.made()
     with transfer("sending inputs", archive.size):
-        return bundles.blobs.upload(archive.digest, job_id, archive.blocks(), size=archive.size)
+        return bundles.blobs.upload(archive.digest, job_id, blocks, size=archive.size)
 
 
 def _amount(inputs: Sequence[InputArchive]) -> str:
