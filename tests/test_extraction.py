@@ -16,7 +16,10 @@ import pytest
 
 from cloudq.archive import unpack
 from cloudq.archive.checksums import join_sums
-from cloudq.archive.spans import PART
+from cloudq.archive.extraction import Extraction
+from cloudq.archive.members import checked
+from cloudq.archive.placing import Places
+from cloudq.archive.spans import PART, spans_of
 from cloudq.errors import ArchiveError, StoreError
 from tests.archives import pack
 from tests.rawzip import DEFLATED, LINK, Raw, raw_zip
@@ -32,11 +35,13 @@ class Archive(io.BytesIO):
 
     name = "a.zip"
 
-    def __init__(self, data: bytes, hole: int = -1) -> None:
+    def __init__(self, data: bytes, hole: int = -1, block: int = BLOCK) -> None:
         super().__init__(data)
         self.ranges: list[tuple[int, int]] = []
+        self.ended = 0
         self._data = data
         self._hole = hole
+        self._block = block
 
     def read_at(self, start: int, stop: int) -> memoryview:
         self.ranges.append((start, stop))
@@ -44,11 +49,12 @@ class Archive(io.BytesIO):
 
     def blocks_at(self, start: int, stop: int) -> Iterator[memoryview]:
         self.ranges.append((start, stop))
-        buffer = bytearray(BLOCK)
-        for begin in range(start, stop, BLOCK):
-            piece = self._piece(begin, min(begin + BLOCK, stop))
+        buffer = bytearray(self._block)
+        for begin in range(start, stop, self._block):
+            piece = self._piece(begin, min(begin + self._block, stop))
             buffer[: len(piece)] = piece
             yield memoryview(buffer)[: len(piece)]
+        self.ended += 1
 
     def _piece(self, start: int, stop: int) -> memoryview:
         if start <= self._hole < stop:
@@ -101,6 +107,54 @@ def test_only_what_is_wanted_is_read_and_near_members_at_once(tmp_path: Path) ->
     assert unpacked(archive, tmp_path / "folder", lambda name: name in ("1", "3", "19")) == {"1", "3", "19"}
     assert len(archive.ranges) == 2
     assert sum(stop - start for start, stop in archive.ranges) < 4 * 30_100
+
+
+MIXED = {
+    "empty": Raw(b"empty"),
+    "deflated": Raw(b"deflated", NOISE[:200] * 100, method=DEFLATED),
+    "stored": Raw(b"stored", NOISE[:5000]),
+    "other/link": Raw(b"other/link", b"../stored", mode=LINK),
+    "deflated to nothing": Raw(b"deflated to nothing", method=DEFLATED),
+    "x" * 200: Raw(b"x" * 200, b"long name", extra=b"\xfe\xca\x64\x00" + bytes(100)),
+    "last": Raw(b"last", NOISE[5000:9000]),
+}
+
+
+@pytest.mark.parametrize("block", [1, 29, 30, 31, 1000, BLOCK])
+def test_members_come_out_of_one_range_however_its_bytes_come(tmp_path: Path, block: int) -> None:
+    archive = Archive(raw_zip(*MIXED.values()), block=block)
+    assert unpacked(archive, tmp_path) == set(MIXED)
+    for name, member in MIXED.items():
+        place = tmp_path / name
+        found = bytes(place.readlink()) if place.is_symlink() else place.read_bytes()
+        assert found == member.data
+    assert len(archive.ranges) == archive.ended == 1
+
+
+@pytest.mark.parametrize("wanted", MIXED, ids=[name[:20] for name in MIXED])
+def test_one_member_is_read_to_its_end_so_that_the_connection_serves_again(
+    tmp_path: Path, wanted: str
+) -> None:
+    archive = Archive(raw_zip(*MIXED.values()), block=10)
+    assert unpacked(archive, tmp_path, lambda name: name == wanted) == {wanted}
+    assert len(archive.ranges) == archive.ended == 1
+
+
+def test_files_of_some_megabytes_are_fetched_together_if_there_are_many(tmp_path: Path) -> None:
+    size, names = 10 * 1024 * 1024, [str(number) for number in range(10)]
+    archive = Archive(raw_zip(*(Raw(name.encode(), bytes(size)) for name in names)), block=2**20)
+    with zipfile.ZipFile(archive) as zip_file:
+        spans = spans_of(checked(zip_file.infolist(), len(names)), zip_file.start_dir)
+    Extraction(archive, Places(tmp_path), threads=1).run(spans)
+    assert [(stop - start) // size for start, stop in archive.ranges] == [2] * 5
+    assert [(tmp_path / name).stat().st_size for name in names] == [size] * len(names)
+
+
+def test_a_member_that_is_damaged_among_others_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    members = [Raw(b"before", b"1" * 3000), Raw(b"x", b"2" * 3000, crc=1), Raw(b"behind", b"3")]
+    with pytest.raises(ArchiveError, match=f"{DAMAGED}Bad CRC-32 or size of x"):
+        unpacked(Archive(raw_zip(*members), block=1000), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Members read by ranges and written side by side: several small ones at once, large ones in pieces."""
+"""Members read by ranges and written as they come, side by side: several at once, large ones in pieces."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
-from typing import Any, Protocol
-from zipfile import ZIP_STORED, BadZipFile
+from typing import Any, BinaryIO, Protocol
+from zipfile import BadZipFile
 
 from cloudq.ahead import in_order
 from cloudq.archive.checksums import crc32, join_sums
+from cloudq.archive.incoming import Incoming
 from cloudq.archive.members import Member
 from cloudq.archive.names import shown
 from cloudq.archive.placing import Places, create, stamp
-from cloudq.archive.spans import LONGEST_HEADER, PART, Span, piece_size
+from cloudq.archive.spans import Span, piece_size
 from cloudq.errors import ArchiveError
 
 _GAP = 64 * 1024
@@ -76,10 +76,10 @@ class Extraction:
     def _tasks(self, spans: Iterable[Span], size: int) -> Iterator[Callable[[], None]]:
         batch: list[Span] = []
         for span in spans:
-            if span.is_piecemeal:
+            if span.is_stored and span.stop - span.start > size:
                 yield from self._pieces(span, size)
                 continue
-            if batch and (span.stop - batch[0].start > PART or span.start - batch[-1].stop > _GAP):
+            if batch and (span.stop - batch[0].start > size or span.start - batch[-1].stop > _GAP):
                 yield partial(self._write_batch, batch)
                 batch = []
             batch.append(span)
@@ -103,24 +103,14 @@ class Extraction:
             raise _missing(start, stop)
 
     def _write_batch(self, batch: list[Span]) -> None:
-        first = batch[0].start
-        data = self._read(first, batch[-1].stop)
+        position = batch[0].start
+        incoming = Incoming(self._blocks(position, batch[-1].stop))
         for span in batch:
-            packed = data[span.start - first : span.stop - first]
-            begin = span.begin(packed)
-            self._write_small(span.member, packed[begin : begin + span.member.info.compress_size])
-
-    def _write_small(self, member: Member, packed: memoryview) -> None:
-        info = member.info
-        data = packed if info.compress_type == ZIP_STORED else _inflated(packed, info.file_size)
-        _check(member, len(data), crc32(data))
-        with self._places.appearing(member) as part:
-            if member.is_link:
-                os.symlink(_link_target(member, bytes(data)), part)  # noqa: PTH211 - a text
-                return
-            with create(part) as file:
-                file.write(data)
-                stamp(file, part, member)
+            incoming.skip(span.start - position)
+            position = span.start + span.begin(incoming.take) + span.member.info.compress_size
+            with self._places.appearing(span.member) as part:
+                _write(span, part, incoming)
+        incoming.end()
 
     def _pieces(self, span: Span, size: int) -> Iterator[Callable[[], None]]:
         large = _Large(span, dict(span.pieces(size)), self._places, self._blocks)
@@ -130,8 +120,10 @@ class Extraction:
 
     def _write_stream(self, pool: ThreadPoolExecutor, span: Span) -> None:
         member, inflater, size, total = span.member, zlib.decompressobj(-15), 0, 0
+        incoming = Incoming(self._read_ahead(pool, span))
+        span.begin(incoming.take)
         with self._places.appearing(member) as part, create(part) as file:
-            for packed in self._packed(pool, span):
+            for packed in incoming.blocks(member.info.compress_size):
                 for block in _blocks(inflater, packed):
                     size, total = size + len(block), crc32(block, total)
                     if size > member.info.file_size:
@@ -139,17 +131,10 @@ class Extraction:
                     file.write(block)
             _check(member, size, total)
             stamp(file, part, member)
+        incoming.end()
 
-    def _packed(self, pool: ThreadPoolExecutor, span: Span) -> Iterator[memoryview]:
-        """Yield the packed bytes of a member, which are read ahead."""
-        left = -1
-        pieces = (partial(self._read, *ends) for ends in span.pieces())
-        for piece in in_order(pool, pieces, ahead=self._threads + 1):
-            data = piece
-            if left < 0:
-                data, left = piece[span.begin(piece) :], span.member.info.compress_size
-            yield data[:left]
-            left -= min(left, len(data))
+    def _read_ahead(self, pool: ThreadPoolExecutor, span: Span) -> Iterator[memoryview]:
+        return in_order(pool, (partial(self._read, *ends) for ends in span.pieces()), ahead=self._threads + 1)
 
 
 class _Large:
@@ -183,37 +168,31 @@ class _Large:
         """Make the file; the other pieces wait until that is done, so this must be begun before them."""
         start = self._span.start
         try:
-            head, blocks = self._ask(start)
-            begin = start + self._span.begin(head)
+            incoming = self._ask(start)
+            begin = start + self._span.begin(incoming.take)
             part = self._places.begin(self._span.member)
             create(part).close()
         except BaseException as error:
             self._opened.set_exception(error)
             raise
         self._opened.set_result((begin, part))
-        self._keep(start, blocks)
+        self._keep(start, begin, incoming)
 
     def write(self, start: int) -> None:
-        """Write the piece that begins there in the archive."""
-        _, blocks = self._ask(start)
-        self._keep(start, blocks)
+        """Write the piece that begins there in the archive, behind any header."""
+        self._keep(start, start, self._ask(start))
 
-    def _ask(self, start: int) -> tuple[memoryview, Iterator[memoryview]]:
-        """Ask for a piece at once; return its beginning, in which any header ends, and all of it."""
-        blocks = self._read(start, self._stops[start])
-        head = _head(blocks)
-        return head, chain([head], blocks)
+    def _ask(self, start: int) -> Incoming:
+        return Incoming(self._read(start, self._stops[start]))
 
-    def _keep(self, start: int, blocks: Iterable[memoryview]) -> None:
+    def _keep(self, start: int, position: int, incoming: Incoming) -> None:
+        """Write what comes of the member from a position in the archive on."""
         begin, part = self._opened.result()
-        end = begin + self._span.member.info.compress_size
-        position, size, total = start, 0, 0
+        size = max(0, min(begin + self._span.member.info.compress_size, self._stops[start]) - position)
         with open(part, "r+b") as file:  # noqa: PTH123 - a text
-            file.seek(max(0, start - begin))
-            for block in blocks:
-                data = block[max(0, begin - position) : max(0, end - position)]
-                file.write(data)
-                position, size, total = position + len(block), size + len(data), crc32(data, total)
+            file.seek(position - begin)
+            total = _copy(incoming, size, file)
+        incoming.end()
         with self._lock:
             self._sums[start] = (total, size)
             is_last = len(self._sums) == len(self._stops)
@@ -230,15 +209,32 @@ class _Large:
         self._places.end(member, part)
 
 
-def _head(blocks: Iterator[memoryview]) -> memoryview:
-    """Take the first blocks, in which any header ends."""
-    first = next(blocks, memoryview(b""))
-    if len(first) >= LONGEST_HEADER:
-        return first
-    taken = bytearray(first)
-    while len(taken) < LONGEST_HEADER and (block := next(blocks, None)) is not None:
-        taken += block
-    return memoryview(taken)
+def _write(span: Span, part: str, incoming: Incoming) -> None:
+    """Make a file or link of the bytes of a member, which come next."""
+    member, info = span.member, span.member.info
+    if span.is_stored and not member.is_link:
+        with create(part) as file:
+            _check(member, info.file_size, _copy(incoming, info.file_size, file))
+            stamp(file, part, member)
+        return
+    packed = incoming.take(info.compress_size)
+    data = packed if span.is_stored else _inflated(packed, info.file_size)
+    _check(member, len(data), crc32(data))
+    if member.is_link:
+        os.symlink(_link_target(member, bytes(data)), part)  # noqa: PTH211 - a text
+        return
+    with create(part) as file:
+        file.write(data)
+        stamp(file, part, member)
+
+
+def _copy(incoming: Incoming, size: int, file: BinaryIO) -> int:
+    """Write the bytes that come next, and return their checksum."""
+    total = 0
+    for block in incoming.blocks(size):
+        file.write(block)
+        total = crc32(block, total)
+    return total
 
 
 def _missing(start: int, stop: int) -> BadZipFile:

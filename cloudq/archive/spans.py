@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipInfo
 
@@ -14,7 +14,7 @@ PART = 8 * 1024 * 1024
 """Bytes that are read at once: a part of an upload, as some servers read the whole of one in any case."""
 
 LARGEST_PIECE = 4 * PART
-"""Bytes of a large member that are asked for at once, if there are many; written as they come."""
+"""Bytes that are asked for at once, if there are many; written as they come."""
 
 MOST_INFLATED = PART
 """Bytes that are unpacked in memory at once by each thread."""
@@ -35,9 +35,9 @@ class Span:
     stop: int
 
     @property
-    def is_piecemeal(self) -> bool:
-        """Tell whether it is large, and its pieces can be written by themselves."""
-        return self.stop - self.start > PART and self.member.info.compress_type == ZIP_STORED
+    def is_stored(self) -> bool:
+        """Tell whether its bytes are in the archive as they are: pieces can be written by themselves."""
+        return self.member.info.compress_type == ZIP_STORED
 
     @property
     def is_stream(self) -> bool:
@@ -47,22 +47,23 @@ class Span:
             self.stop - self.start > PART or info.file_size > MOST_INFLATED
         )
 
-    def begin(self, head: memoryview) -> int:
-        """Return where the data begins behind `start`, of which the first bytes are given.
+    def begin(self, take: Callable[[int], memoryview]) -> int:
+        """Read the header, and return where the data begins behind `start`.
+
+        Args:
+            take: Returns so many bytes that follow what it returned before, at first those from `start`.
 
         Raises:
             BadZipFile: The header is none, or another's; or the data would be another's, too.
         """
         info = self.member.info
-        if len(head) < _HEADER.size:
-            raise BadZipFile(f"no header of {shown(self.member.name)}")
-        signature, flags, name_length, extra_length = _HEADER.unpack_from(head)
-        name = bytes(head[_HEADER.size : _HEADER.size + name_length])
+        signature, flags, name_length, extra_length = _HEADER.unpack(take(_HEADER.size))
+        name = bytes(take(name_length + extra_length)[:name_length])
         if signature != b"PK\x03\x04" or _decoded(name, info) != info.orig_filename:
             raise BadZipFile(f"no header of {shown(self.member.name)} where it should be")
         if (flags | info.flag_bits) & _NOT_PLAIN:
             raise BadZipFile(f"{shown(self.member.name)} is encrypted or a patch")
-        if info.compress_type == ZIP_STORED and info.compress_size != info.file_size:
+        if self.is_stored and info.compress_size != info.file_size:
             raise BadZipFile(f"{shown(self.member.name)} is stored, but has two sizes")
         begin = int(_HEADER.size + name_length + extra_length)
         if begin + info.compress_size > self.stop - self.start:

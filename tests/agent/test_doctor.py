@@ -213,8 +213,9 @@ def test_the_command_prints_a_line_for_each_finding_or_json_and_fails_for_a_faul
     assert "\nFAIL  scheduler           type: expected one of " in result.stdout
     result = new_runner().invoke(main, ["doctor", "--json", "--config", str(file)])
     assert result.exit_code == 1
-    [fault] = [one for one in json.loads(result.stdout) if one["level"] == "FAIL"]
-    assert (fault["subject"], sorted(fault)) == ("scheduler", ["level", "remedy", "seen", "subject"])
+    # There may be another one: a host may have Docker, but no daemon of it.
+    faults = {one["subject"]: sorted(one) for one in json.loads(result.stdout) if one["level"] == "FAIL"}
+    assert faults["scheduler"] == ["level", "remedy", "seen", "subject"]
 
 
 def test_an_agent_takes_no_any_jobs_where_the_server_ignores_conditions(
