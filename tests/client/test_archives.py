@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import zipfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_a_change_that_only_the_bytes_show_is_noticed(data: Path) -> None:
         blocks(archive)
 
 
+def test_nothing_is_sent_from_the_change_on(data: Path) -> None:
+    archive = packed(data)
+    before = blocks(archive)
+    with (data / "large").open("r+b") as file:
+        file.seek(LARGE // 2)
+        file.write(b"other bytes")
+    sent = bytearray()
+    with pytest.raises(InputError, match="changed while it was being sent: d/large"):
+        deque(map(sent.extend, archive.made()), maxlen=0)
+    assert LARGE // 2 - 2**21 < len(sent) <= LARGE // 2 + 2**10
+    assert before.startswith(sent)
+
+
 def test_a_file_that_has_vanished_is_named(data: Path) -> None:
     archive = packed(data)
     (data / "sub/small").unlink()
@@ -174,9 +188,9 @@ def test_a_job_whose_inputs_change_while_they_are_sent_is_not_submitted(
     (laptop.home / "data").write_bytes(os.urandom(LARGE))
     blocks_again = archives._same_blocks
 
-    def change(found: Sequence[Found], digest: str) -> Iterator[bytes]:
+    def change(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
         (laptop.home / "data").write_bytes(os.urandom(LARGE))
-        return blocks_again(found, digest)
+        return blocks_again(found, digests)
 
     monkeypatch.setattr(archives, "_same_blocks", change)
     with pytest.raises(InputError, match="changed while it was being sent"):

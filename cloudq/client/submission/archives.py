@@ -1,7 +1,7 @@
 """Archives of inputs, made while they are sent: no copy of them is on the disk.
 
 The digest must be known before anything is sent. So large inputs are packed twice, and what has changed
-in between is noticed; small ones are packed once and kept in memory.
+in between is noticed before it is sent; small ones are packed once and kept in memory.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Optional
 
@@ -85,9 +86,10 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
     blocks = _first_blocks([(part.input.path, part.input.name) for part in contents], found)
     if sum(part.size for part in contents) < LARGE:
         data = tuple(blocks)
-        return InputArchive(*_measured(data, algorithm), files, partial(iter, data))
-    digest, size = _measured(blocks, algorithm)
-    return InputArchive(digest, size, files, partial(_same_blocks, found, digest))
+        digests, size = _measured(data, algorithm)
+        return InputArchive(digests[-1], size, files, partial(iter, data))
+    digests, size = _measured(blocks, algorithm)
+    return InputArchive(digests[-1], size, files, partial(_same_blocks, found, digests))
 
 
 def archive_of(path: Path, config: ClientConfig) -> InputArchive:
@@ -108,20 +110,20 @@ def _first_blocks(members: Iterable[Member], found: list[Found]) -> Iterator[byt
     _check_complete(left_out)
 
 
-def _same_blocks(found: Sequence[Found], digest: str) -> Iterator[bytes]:
-    """Yield the archive of this digest. Raises InputError, at the end at the latest: it is another one."""
-    running = RunningDigest(algorithm_of(digest))
+def _same_blocks(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
+    """Yield the blocks after which the digests are these. Raises InputError instead of another block."""
+    running = RunningDigest(algorithm_of(digests[-1]))
     left_out: list[str] = []
-    for block in pack_blocks(found, left_out):
+    for block, expected in zip_longest(pack_blocks(found, left_out), digests, fillvalue=b""):
         _check_complete(left_out)
         running.update(block)
+        if running.digest() != expected:
+            changed = _changed(found)
+            raise InputError(
+                f"--input: changed while it was being sent{changed and f': {shown(changed)}'}",
+                hint="submit again when nobody writes to it, or submit a copy",
+            )
         yield block
-    if running.digest() != digest:
-        changed = _changed(found)
-        raise InputError(
-            f"--input: changed while it was being sent{changed and f': {shown(changed)}'}",
-            hint="submit again when nobody writes to it, or submit a copy",
-        )
 
 
 def _changed(found: Iterable[Found]) -> str:
@@ -135,13 +137,15 @@ def _now(found: Found) -> Optional[Found]:
     return next(survey([(found.path, found.name)], []), None)
 
 
-def _measured(blocks: Iterable[bytes], algorithm: str) -> tuple[str, int]:
-    """Return digest and size of blocks."""
+def _measured(blocks: Iterable[bytes], algorithm: str) -> tuple[list[str], int]:
+    """Return the digests up to the end of each block, and the size of all."""
     running, size = RunningDigest(algorithm), 0
+    digests: list[str] = []
     for block in blocks:
         running.update(block)
+        digests.append(running.digest())
         size += len(block)
-    return running.digest(), size
+    return digests, size
 
 
 def _read(path: Path) -> Iterator[bytes]:
