@@ -188,9 +188,9 @@ def test_a_job_whose_inputs_change_while_they_are_sent_is_not_submitted(
     (laptop.home / "data").write_bytes(os.urandom(LARGE))
     blocks_again = archives._same_blocks
 
-    def change(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
+    def change(found: Sequence[Found], sums: Sequence[int]) -> Iterator[bytes]:
         (laptop.home / "data").write_bytes(os.urandom(LARGE))
-        return blocks_again(found, digests)
+        return blocks_again(found, sums)
 
     monkeypatch.setattr(archives, "_same_blocks", change)
     with pytest.raises(InputError, match="changed while it was being sent"):

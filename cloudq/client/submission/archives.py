@@ -13,16 +13,25 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Optional
 
+from cloudq.ahead import in_order
 from cloudq.archive import Found, Member, pack_blocks, shown, survey
+from cloudq.archive.checksums import crc32
 from cloudq.client.submission.inputs import Input
 from cloudq.config import ClientConfig
-from cloudq.digests import SHA256, RunningDigest, algorithm_of, digest_file, known_algorithms
+from cloudq.digests import SHA256, RunningDigest, digest_file, known_algorithms
 from cloudq.errors import InputError
 from cloudq.store.blocks import file_blocks
 
 LARGE = 8 * 1024 * 1024
 """Bytes of inputs from which on they are packed twice, and shared: three requests more cost less time than to
 send these."""
+
+_HANDED_OVER = 2 * 1024 * 1024
+"""Bytes that another thread gets at once.
+
+1 GB was packed and summed up by BLAKE3 in 0.3 s so, in 0.4 s by one thread, and in 0.5 s with 8 MiB, which a
+processor's cache does not hold.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,12 +93,14 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
     files = sum(part.files for part in contents)
     found: list[Found] = []
     blocks = _first_blocks([(part.input.path, part.input.name) for part in contents], found)
+    running = RunningDigest(algorithm)
     if sum(part.size for part in contents) < LARGE:
         data = tuple(blocks)
-        digests, size = _measured(data, algorithm)
-        return InputArchive(digests[-1], size, files, partial(iter, data))
-    digests, size = _measured(blocks, algorithm)
-    return InputArchive(digests[-1], size, files, partial(_same_blocks, found, digests))
+        size = _digest(data, running)
+        return InputArchive(running.digest(), size, files, partial(iter, data))
+    sums: list[int] = []
+    size = _digest_aside(_summed(blocks, sums), running)
+    return InputArchive(running.digest(), size, files, partial(_same_blocks, found, sums))
 
 
 def archive_of(path: Path, config: ClientConfig) -> InputArchive:
@@ -110,14 +121,22 @@ def _first_blocks(members: Iterable[Member], found: list[Found]) -> Iterator[byt
     _check_complete(left_out)
 
 
-def _same_blocks(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
-    """Yield the blocks after which the digests are these. Raises InputError instead of another block."""
-    running = RunningDigest(algorithm_of(digests[-1]))
+def _summed(blocks: Iterable[bytes], sums: list[int]) -> Iterator[bytes]:
+    """Yield blocks, and note their sums."""
+    for block in blocks:
+        sums.append(crc32(block))
+        yield block
+
+
+def _same_blocks(found: Sequence[Found], sums: Sequence[int]) -> Iterator[bytes]:
+    """Yield the blocks that have these sums. Raises InputError instead of another block.
+
+    Nobody is to be kept from anything, so that CRC-32 will do, which takes a quarter of the time of BLAKE3.
+    """
     left_out: list[str] = []
-    for block, expected in zip_longest(pack_blocks(found, left_out), digests, fillvalue=b""):
+    for block, expected in zip_longest(pack_blocks(found, left_out), sums):
         _check_complete(left_out)
-        running.update(block)
-        if running.digest() != expected:
+        if block is None or crc32(block) != expected:
             changed = _changed(found)
             raise InputError(
                 f"--input: changed while it was being sent{changed and f': {shown(changed)}'}",
@@ -137,15 +156,34 @@ def _now(found: Found) -> Optional[Found]:
     return next(survey([(found.path, found.name)], []), None)
 
 
-def _measured(blocks: Iterable[bytes], algorithm: str) -> tuple[list[str], int]:
-    """Return the digests up to the end of each block, and the size of all."""
-    running, size = RunningDigest(algorithm), 0
-    digests: list[str] = []
+def _digest(blocks: Iterable[bytes], running: RunningDigest) -> int:
+    """Take blocks into a digest, and return how many bytes they have."""
+    size = 0
     for block in blocks:
         running.update(block)
-        digests.append(running.digest())
         size += len(block)
-    return digests, size
+    return size
+
+
+def _digest_aside(blocks: Iterable[bytes], running: RunningDigest) -> int:
+    """Do the same in another thread while the next blocks are made."""
+    from concurrent.futures import ThreadPoolExecutor  # small jobs do without
+
+    with ThreadPoolExecutor(1) as pool:
+        tasks = (partial(_digest, group, running) for group in _groups(blocks))
+        return sum(in_order(pool, tasks, ahead=2))
+
+
+def _groups(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    size = 0
+    for block in blocks:
+        group.append(block)
+        size += len(block)
+        if size >= _HANDED_OVER:
+            yield group
+            group, size = [], 0
+    yield group
 
 
 def _read(path: Path) -> Iterator[bytes]:
