@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -118,6 +119,20 @@ def test_a_change_that_only_the_bytes_show_is_noticed(data: Path) -> None:
         blocks(archive)
 
 
+def test_a_record_that_changes_with_its_own_sum_is_noticed(data: Path) -> None:
+    def record() -> bytes:
+        noise = os.urandom(65_000)
+        return noise + zlib.crc32(noise).to_bytes(4, "little")
+
+    with (data / "large").open("r+b") as file:
+        file.write(record())
+    archive = packed(data)
+    with (data / "large").open("r+b") as file:
+        file.write(record())
+    with pytest.raises(InputError, match="changed while it was being sent"):
+        blocks(archive)
+
+
 def test_nothing_is_sent_from_the_change_on(data: Path) -> None:
     archive = packed(data)
     before = blocks(archive)
@@ -188,9 +203,9 @@ def test_a_job_whose_inputs_change_while_they_are_sent_is_not_submitted(
     (laptop.home / "data").write_bytes(os.urandom(LARGE))
     blocks_again = archives._same_blocks
 
-    def change(found: Sequence[Found], sums: Sequence[int]) -> Iterator[bytes]:
+    def change(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
         (laptop.home / "data").write_bytes(os.urandom(LARGE))
-        return blocks_again(found, sums)
+        return blocks_again(found, digests)
 
     monkeypatch.setattr(archives, "_same_blocks", change)
     with pytest.raises(InputError, match="changed while it was being sent"):
