@@ -20,7 +20,7 @@ MOST_INFLATED = PART
 """Bytes that are unpacked in memory at once by each thread."""
 
 _HEADER = struct.Struct("<4s2xH18x2H")
-LONGEST_HEADER = _HEADER.size + 2 * 0xFFFF
+_LONGEST_HEADER = _HEADER.size + 2 * 0xFFFF
 _UTF_8 = 0x800
 _NOT_PLAIN = 0x61
 """Flags: encrypted, patched, strongly encrypted."""
@@ -74,7 +74,7 @@ class Span:
         """Yield from where to where its pieces are, each in `size` bytes of the archive: in parts as sent."""
         start = self.start
         while start < self.stop:
-            stop = min(self.stop, start + LONGEST_HEADER + size - (start + LONGEST_HEADER) % size)
+            stop = min(self.stop, start + _LONGEST_HEADER + size - (start + _LONGEST_HEADER) % size)
             yield start, stop
             start = stop
 
@@ -91,7 +91,7 @@ def spans_of(members: Iterable[Member], end: int) -> list[Span]:
     spans = []
     for member, behind in zip(ordered, nexts):
         start = member.info.header_offset
-        spans.append(Span(member, start, min(behind, start + LONGEST_HEADER + member.info.compress_size)))
+        spans.append(Span(member, start, min(behind, start + _LONGEST_HEADER + member.info.compress_size)))
     return spans
 
 

@@ -92,11 +92,13 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
     files = sum(part.files for part in contents)
     found: list[Found] = []
     blocks = _first_blocks([(part.input.path, part.input.name) for part in contents], found)
+    running = RunningDigest(algorithm)
+    digests: list[str] = []
     if sum(part.size for part in contents) < LARGE:
         data = tuple(blocks)
-        digests, size = _digest(data, RunningDigest(algorithm))
+        size = _digest(data, running, digests)
         return InputArchive(digests[-1], size, files, partial(iter, data))
-    digests, size = _digest_aside(blocks, RunningDigest(algorithm))
+    size = _digest_aside(blocks, running, digests)
     return InputArchive(digests[-1], size, files, partial(_same_blocks, found, digests))
 
 
@@ -148,29 +150,23 @@ def _now(found: Found) -> Optional[Found]:
     return next(survey([(found.path, found.name)], []), None)
 
 
-def _digest(blocks: Iterable[bytes], running: RunningDigest) -> tuple[list[str], int]:
-    """Take blocks into a digest; return what it is at the end of each, and the bytes of all."""
-    digests: list[str] = []
+def _digest(blocks: Iterable[bytes], running: RunningDigest, digests: list[str]) -> int:
+    """Take blocks into a digest, and note what it is at the end of each; return the bytes of all."""
     size = 0
     for block in blocks:
         running.update(block)
         digests.append(running.digest())
         size += len(block)
-    return digests, size
+    return size
 
 
-def _digest_aside(blocks: Iterable[bytes], running: RunningDigest) -> tuple[list[str], int]:
+def _digest_aside(blocks: Iterable[bytes], running: RunningDigest, digests: list[str]) -> int:
     """Do the same in another thread while the next blocks are made."""
     from concurrent.futures import ThreadPoolExecutor  # small jobs do without
 
-    digests: list[str] = []
-    size = 0
     with ThreadPoolExecutor(1) as pool:
-        tasks = (partial(_digest, group, running) for group in _groups(blocks))
-        for more, bytes_more in in_order(pool, tasks, ahead=2):
-            digests += more
-            size += bytes_more
-    return digests, size
+        tasks = (partial(_digest, group, running, digests) for group in _groups(blocks))
+        return sum(in_order(pool, tasks, ahead=2))
 
 
 def _groups(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
