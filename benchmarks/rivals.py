@@ -139,7 +139,7 @@ def inputs_up(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     bundles = _bundles(endpoint, bucket)
     packed = sharing.pack_apart([look_through(Input(folder, "inputs"))], known_algorithms()[0])
     blobs = sharing.place(bundles, prefix, packed)
-    bundles.write(prefix, "digests", "\n".join(f"{blob.digest} {blob.size}" for blob in blobs).encode())
+    bundles.write(prefix, "blobs", " ".join(map(str, blobs)).encode())
 
 
 def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
@@ -149,9 +149,8 @@ def inputs_down(folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
 
     bundles = _bundles(endpoint, bucket)
     folder.mkdir(parents=True)
-    for line in bundles.read(prefix, "digests").decode().splitlines():
-        digest, size = line.split()
-        file = bundles.blobs.open(InputBlob(digest, int(size), prefix))
+    for text in bundles.read(prefix, "blobs").decode().split():
+        file = bundles.blobs.open(InputBlob.parse(text))
         archive.unpack(file, folder, source=file)
 
 

@@ -4,7 +4,7 @@
 
 Keys come from the environment. Each tool is a process that starts from nothing; they take turns on the same
 server, and what came back is counted. CloudQ stores one archive, the others one object per file;
-`cloudq` are outputs, `inputs` are inputs, whose archive has the digest of its bytes as its name.
+`cloudq` are outputs, `inputs` are inputs that several jobs may share.
 """
 
 from __future__ import annotations

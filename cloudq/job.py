@@ -20,6 +20,7 @@ MAX_TASKS = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _LIMIT = re.compile(r"[0-9]{1,10}\Z")
 _SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?\Z")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 _DIGEST = re.compile(r"(?:blake3-)?[0-9a-f]{64}\Z")
 _SIZE = re.compile(r"[0-9]{1,18}\Z")
 RESERVED_FIRST_PARTS = frozenset({"agent"})
@@ -181,26 +182,29 @@ class InputBlob:
     """An archive of inputs that lies beside the bundles, for every job that has the same inputs.
 
     Attributes:
+        fingerprint: SHA-256, in hexadecimal digits, of the names, sizes and times of what is in it: all
+            archives with the same one lie in one folder.
         digest: SHA-256 of its bytes, in hexadecimal digits, or `blake3-` and its BLAKE3.
         size: Its bytes.
         holder: The job that brought it; a part of its key, so that no key is ever used again.
     """
 
+    fingerprint: str
     digest: str
     size: int
     holder: str
 
     @classmethod
     def parse(cls, text: str) -> InputBlob:
-        """Parse `DIGEST:SIZE:HOLDER`. Raises InputError."""
-        digest, _, rest = text.partition(":")
-        size, _, holder = rest.partition(":")
-        if not (_DIGEST.match(digest) and _SIZE.match(size) and is_job_id(holder)):
-            raise InputError(f"expected DIGEST:SIZE:JOB, got {text!r:.100}")
-        return cls(digest, int(size), holder)
+        """Parse `FINGERPRINT:DIGEST:SIZE:HOLDER`. Raises InputError."""
+        fingerprint, digest, size, holder = (text.split(":", 3) + [""] * 3)[:4]
+        digests_match = _FINGERPRINT.match(fingerprint) and _DIGEST.match(digest)
+        if not (digests_match and _SIZE.match(size) and is_job_id(holder)):
+            raise InputError(f"expected FINGERPRINT:DIGEST:SIZE:JOB, got {text!r:.100}")
+        return cls(fingerprint, digest, int(size), holder)
 
     def __str__(self) -> str:
-        return f"{self.digest}:{self.size}:{self.holder}"
+        return f"{self.fingerprint}:{self.digest}:{self.size}:{self.holder}"
 
 
 @dataclass(frozen=True)

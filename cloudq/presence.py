@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from cloudq.digests import SHA256
 from cloudq.errors import ManifestError
 
 _KINDS = {"str": str, "int": int, "bool": bool}
@@ -38,8 +37,8 @@ class Presence:
         token: Tells this process of the agent from all others.
         trouble: What is wrong there just now, in words; empty if nothing is.
         templates: Names of the templates by which the site replaces those of CloudQ.
-        input_blobs: Whether it knows inputs that lie beside the bundles, named by their SHA-256.
-        input_digests: All algorithms by which it knows such inputs; empty if it is older.
+        shared_inputs: The algorithms of the digests by which it knows inputs that lie beside the bundles;
+            empty if it knows none.
     """
 
     system: str
@@ -62,13 +61,7 @@ class Presence:
     token: str = ""
     trouble: str = ""
     templates: tuple[str, ...] = ()
-    input_blobs: bool = False
-    input_digests: tuple[str, ...] = ()
-
-    @property
-    def known_digests(self) -> tuple[str, ...]:
-        """The algorithms by which it knows inputs that lie beside the bundles."""
-        return self.input_digests or ((SHA256,) if self.input_blobs else ())
+    shared_inputs: tuple[str, ...] = ()
 
     @property
     def patience(self) -> timedelta:
@@ -101,7 +94,7 @@ def parse_presence(data: bytes, source: str) -> Presence:
         known["interval"] = timedelta(seconds=known["interval"])
         for name, kind in (("projects", str), ("resources", str), ("counts", int), ("refusals", str)):
             known[name] = {str(key): kind(value) for key, value in dict(known.get(name, {})).items()}
-        for name in ("templates", "input_digests"):
+        for name in ("templates", "shared_inputs"):
             known[name] = tuple(map(str, known.get(name, ())))
         presence = Presence(**known)
         _check(presence)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from cloudq.bundle import Bundles
 from cloudq.bundle.blobs import CONDEMNED_FOR, UNUSED_AGE, Due
+from cloudq.digests import SHA256, RunningDigest
 from cloudq.errors import InputError, ManifestError, NotFoundError, RefusedError
 from cloudq.job import InputBlob, Job, JobKind
 from cloudq.manifest import MAX_INPUT_BLOBS, parse_manifest, render_manifest, signed_members
@@ -19,7 +22,9 @@ from cloudq.store.memory import MemoryStore
 
 DATA = b"the inputs"
 DIGEST = hashlib.sha256(DATA).hexdigest()
-BLOB = InputBlob(DIGEST, len(DATA), "aa")
+FINGERPRINT = "f0" * 32
+BLOB = InputBlob(FINGERPRINT, DIGEST, len(DATA), "aa")
+ARCHIVE, SUM, MARK = "kept/aa/input.zip", f"kept/aa/sum-{DIGEST}", "kept/aa/condemned"
 
 
 @pytest.fixture
@@ -35,8 +40,15 @@ def after(age: timedelta) -> datetime:
 def keep(bundles: Bundles, job_id: str = "aa") -> InputBlob:
     """Store a blob, as a job that refers to it."""
     bundles.write(job_id, "job.sh", b"")
-    bundles.blobs.refer(DIGEST, job_id)
-    return bundles.blobs.upload(DIGEST, job_id, [DATA], size=len(DATA))
+    bundles.blobs.refer(FINGERPRINT, job_id)
+    return upload(bundles, job_id)
+
+
+def upload(bundles: Bundles, job_id: str) -> InputBlob:
+    """Store a blob, without the reference that should be there."""
+    running = RunningDigest(SHA256)
+    running.update(DATA)
+    return bundles.blobs.upload(FINGERPRINT, job_id, [DATA], running, expected=0)
 
 
 def due(bundles: Bundles, age: timedelta) -> list[Due]:
@@ -44,8 +56,8 @@ def due(bundles: Bundles, age: timedelta) -> list[Due]:
 
 
 def keys(bundles: Bundles) -> list[str]:
-    """Return what there is below this one digest."""
-    top = f"team/agent/.blobs/{DIGEST}/"
+    """Return what there is below this one fingerprint."""
+    top = f"team/agent/.blobs/{FINGERPRINT}/"
     return [entry.key[len(top) :] for entry in bundles.store.list(top)]
 
 
@@ -58,18 +70,36 @@ def collect(bundles: Bundles, age: timedelta) -> list[str]:
 
 def test_what_was_stored_is_found_and_fetched(bundles: Bundles, tmp_path: Path) -> None:
     assert keep(bundles) == BLOB
-    assert bundles.blobs.find(DIGEST, len(DATA)) == BLOB
-    assert bundles.blobs.find(DIGEST, len(DATA) + 1) is None
-    assert bundles.blobs.find("0" * 64, len(DATA)) is None
+    assert bundles.blobs.find(FINGERPRINT) == [BLOB]
+    assert bundles.blobs.find("0" * 64) == []
     bundles.blobs.download(BLOB, tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == DATA
-    assert keys(bundles) == ["kept/aa/input.zip", "refs/aa"]
+    assert keys(bundles) == [ARCHIVE, SUM, "refs/aa"]
+
+
+def test_an_archive_whose_digest_is_not_there_is_not_found(bundles: Bundles) -> None:
+    """Whoever sent it was killed before it could say what it is."""
+    keep(bundles)
+    bundles.store.delete([f"team/agent/.blobs/{FINGERPRINT}/{SUM}"])
+    assert bundles.blobs.find(FINGERPRINT) == []
+    keep(bundles, "bb")
+    assert [blob.holder for blob in bundles.blobs.find(FINGERPRINT)] == ["bb"]
+
+
+def test_nothing_is_kept_of_an_archive_that_breaks_off(bundles: Bundles) -> None:
+    def broken() -> Iterator[bytes]:
+        yield DATA
+        raise InputError("changed")
+
+    with pytest.raises(InputError, match="changed"):
+        bundles.blobs.upload(FINGERPRINT, "aa", broken(), RunningDigest(SHA256), expected=0)
+    assert keys(bundles) == []
 
 
 def test_bytes_of_another_size_are_not_even_fetched(bundles: Bundles, tmp_path: Path) -> None:
     keep(bundles)
     with pytest.raises(RefusedError, match="has 10 bytes, not 11"):
-        bundles.blobs.download(InputBlob(DIGEST, 11, "aa"), tmp_path / "fetched")
+        bundles.blobs.download(InputBlob(FINGERPRINT, DIGEST, 11, "aa"), tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
@@ -86,14 +116,12 @@ def test_what_no_bundle_refers_to_goes_step_by_step(bundles: Bundles) -> None:
     assert [step.said.partition(": ")[2] for step in due(bundles, UNUSED_AGE)] == [
         "inputs, 10 bytes, that no job has, to go in a day"
     ]
-    assert collect(bundles, UNUSED_AGE) == ["kept/aa/condemned", "kept/aa/input.zip"]
-    assert bundles.blobs.find(DIGEST, len(DATA)) is None
-    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == [
-        "kept/aa/condemned",
-        "kept/aa/input.zip",
-    ]
-    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/condemned"]
-    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/condemned"]
+    assert collect(bundles, UNUSED_AGE) == [MARK, ARCHIVE, SUM]
+    assert bundles.blobs.find(FINGERPRINT) == []
+    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == [MARK, ARCHIVE, SUM]
+    assert collect(bundles, CONDEMNED_FOR) == [MARK, SUM]
+    assert collect(bundles, CONDEMNED_FOR) == [MARK]
+    assert collect(bundles, CONDEMNED_FOR) == [MARK]
     assert collect(bundles, 2 * CONDEMNED_FOR) == []
 
 
@@ -101,16 +129,16 @@ def test_a_reference_of_a_job_that_is_gone_does_not_count_after_a_day(bundles: B
     """A client of 1.2 deletes the bundle and knows no references."""
     keep(bundles)
     bundles.delete("aa")
-    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == ["kept/aa/input.zip", "refs/aa"]
-    assert collect(bundles, CONDEMNED_FOR) == ["kept/aa/input.zip"]
+    assert collect(bundles, CONDEMNED_FOR - timedelta(minutes=1)) == [ARCHIVE, SUM, "refs/aa"]
+    assert collect(bundles, CONDEMNED_FOR) == [ARCHIVE, SUM]
 
 
 def test_a_condemned_blob_that_is_referred_to_stays_and_is_sent_again_by_others(bundles: Bundles) -> None:
     keep(bundles)
-    bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/condemned", b"")
+    bundles.store.write(f"team/agent/.blobs/{FINGERPRINT}/kept/aa/condemned", b"")
     assert due(bundles, timedelta(days=1000)) == []
     keep(bundles, "bb")
-    assert bundles.blobs.find(DIGEST, len(DATA)) == InputBlob(DIGEST, len(DATA), "bb")
+    assert bundles.blobs.find(FINGERPRINT) == [replace(BLOB, holder="bb")]
 
 
 def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(bundles: Bundles) -> None:
@@ -123,7 +151,8 @@ def test_looking_for_what_may_go_costs_one_request_while_nothing_is_a_day_old(bu
 
 
 def test_strange_objects_are_left_alone(bundles: Bundles) -> None:
-    names = ("x/kept/aa/input.zip", f"{DIGEST}/kept/aa", f"{DIGEST}/kept/\n/input.zip", f"{DIGEST}/refs/")
+    below = ("kept/aa", "kept/\n/input.zip", "refs/", "kept/aa/sum-", f"kept/aa/sum-{DIGEST}0")
+    names = ("x/kept/aa/input.zip", *(f"{FINGERPRINT}/{name}" for name in below))
     for name in names:
         bundles.store.write(f"team/agent/.blobs/{name}", b"")
     assert due(bundles, timedelta(days=1000)) == []
@@ -141,7 +170,7 @@ class Meeting:
 
     def __init__(self, order: tuple[int, ...]) -> None:
         self.bundles = Bundles(MemoryStore(), "team/")
-        self.bundles.store.write(f"team/agent/.blobs/{DIGEST}/kept/aa/input.zip", DATA)
+        upload(self.bundles, "aa")
         self.blob: Optional[InputBlob] = None
         self._point = 0
         self._steps = list(zip(order, (self._refer, self._find, self._send)))
@@ -168,13 +197,13 @@ class Meeting:
 
     def _refer(self) -> None:
         self.bundles.write("bb", "job.sh", b"")
-        self.bundles.blobs.refer(DIGEST, "bb")
+        self.bundles.blobs.refer(FINGERPRINT, "bb")
 
     def _find(self) -> None:
-        self.blob = self.bundles.blobs.find(DIGEST, len(DATA))
+        self.blob = next(iter(self.bundles.blobs.find(FINGERPRINT)), None)
 
     def _send(self) -> None:
-        self.blob = self.blob or self.bundles.blobs.upload(DIGEST, "bb", [DATA], size=len(DATA))
+        self.blob = self.blob or upload(self.bundles, "bb")
 
 
 def test_in_whatever_order_a_submission_and_collectors_meet_its_inputs_stay(tmp_path: Path) -> None:
@@ -194,14 +223,17 @@ def test_in_whatever_order_a_submission_and_collectors_meet_its_inputs_stay(tmp_
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(f"{DIGEST}:10:../../x", id="upwards"),
-        pytest.param(f"../{DIGEST[3:]}:10:aa", id="another prefix"),
-        pytest.param(f"{DIGEST}:10:aa/bb", id="a slash"),
-        pytest.param(f"{DIGEST}:10:agent", id="no job"),
-        pytest.param(f"{DIGEST.upper()}:10:aa", id="capitals"),
-        pytest.param(f"{DIGEST[1:]}:10:aa", id="too short"),
-        pytest.param(f"{DIGEST}:-1:aa", id="negative"),
-        pytest.param(f"{DIGEST}:10", id="no holder"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:10:../../x", id="upwards"),
+        pytest.param(f"../{FINGERPRINT[3:]}:{DIGEST}:10:aa", id="another prefix"),
+        pytest.param(f"{FINGERPRINT}:../{DIGEST[3:]}:10:aa", id="another name"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:10:aa/bb", id="a slash"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:10:agent", id="no job"),
+        pytest.param(f"{FINGERPRINT.upper()}:{DIGEST}:10:aa", id="capitals"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST.upper()}:10:aa", id="capitals in the digest"),
+        pytest.param(f"{FINGERPRINT[1:]}:{DIGEST}:10:aa", id="too short"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:-1:aa", id="negative"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:10", id="no holder"),
+        pytest.param(f"{FINGERPRINT}:{DIGEST}:10:aa:bb", id="one more"),
         pytest.param("x", id="something else"),
     ],
 )
@@ -211,7 +243,8 @@ def test_a_hostile_reference_is_refused_in_one_line(text: str) -> None:
     manifest = render_manifest(Job("aa", "job.sh", JobKind.META)).decode()[:-2]
     with pytest.raises(ManifestError) as caught:
         parse_manifest(f'{manifest}, "input_blobs": "{text}"}}'.encode(), "aa")
-    assert str(caught.value).startswith("job aa: manifest.json: input_blobs: expected DIGEST:SIZE:JOB, got '")
+    complaint = "job aa: manifest.json: input_blobs: expected FINGERPRINT:DIGEST:SIZE:JOB, got '"
+    assert str(caught.value).startswith(complaint)
     assert "\n" not in str(caught.value)
 
 

@@ -45,6 +45,8 @@ class Found(NamedTuple):
         mode: Type and permissions, as of `lstat`.
         size: Bytes.
         modified: Seconds UTC since 1970.
+        changed: Nanoseconds of the last change of its bytes or of anything above, by the clock of its file
+            system; unlike `modified` nobody can set it (`st_ctime` of stat(2)).
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Found(NamedTuple):
     mode: int
     size: int
     modified: int
+    changed: int
 
     @property
     def is_folder(self) -> bool:
@@ -74,7 +77,7 @@ def survey(members: Iterable[Member], left_out: list[str]) -> Iterator[Found]:
             try:
                 status = path.lstat()
                 if _is_packable(status.st_mode):
-                    yield Found(path, name, status.st_mode, status.st_size, int(status.st_mtime))
+                    yield _found(path, name, status)
                 else:
                     left_out.append(_reason(name, "neither file, folder nor link"))
                 if stat.S_ISDIR(status.st_mode):
@@ -191,6 +194,11 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield piece
     if small:
         yield b"".join(small)
+
+
+def _found(path: Path, name: str, status: os.stat_result) -> Found:
+    modified = int(status.st_mtime)
+    return Found(path, name, status.st_mode, status.st_size, modified, status.st_ctime_ns)
 
 
 def _is_packable(mode: int) -> bool:

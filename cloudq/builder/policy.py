@@ -67,7 +67,7 @@ def _for_client(arn: str, top: str) -> list[dict[str, Any]]:
 
 def _for_agent(arn: str, top: str) -> list[dict[str, Any]]:
     # An agent lets inputs go that several jobs shared; it never brings any, nor says that a job has them.
-    shared = [f"{arn}/{top}{BLOBS}*/{name}" for name in ("kept/*/input.zip", "refs/*")]
+    shared = [f"{arn}/{top}{BLOBS}*/{name}" for name in ("kept/*/input.zip", "kept/*/sum-*", "refs/*")]
     return [*_for_both(arn, top), _denied("LeaveToClients", shared)]
 
 

@@ -1,21 +1,22 @@
 """Input blobs: archives of inputs beside the bundles, who refers to them, and when they may go.
 
-Below `agent/.blobs/<digest>/` there is, for each time that these bytes were sent, `kept/<job>/input.zip`,
-and `kept/<job>/condemned` once it must not be referred to any more; `refs/<job>` for each job that has them.
-Why no job can lose its inputs: docs/reliability.md.
+Below `agent/.blobs/<fingerprint>/` lie all archives whose contents have the same names, sizes and times, so
+that a client knows before it reads a file whether there can be one. For each there is
+`kept/<job>/input.zip`, then `kept/<job>/sum-<digest>`, without which no other job refers to it, and
+`kept/<job>/condemned` once none must; and `refs/<job>` for each job that has one of them. Why no job can lose
+its inputs: docs/reliability.md.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Optional
 
 from cloudq.ahead import in_order
 from cloudq.bundle.remote_file import RemoteFile
@@ -36,8 +37,10 @@ CONDEMNED_FOR = timedelta(days=1)
 _FETCHERS = 4
 _ARCHIVE = "input.zip"
 _CONDEMNED = "condemned"
+_SUM = "sum-"
 _NAME = re.compile(
-    r"(?:blake3-)?[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned))\Z"
+    r"[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)"
+    r"|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned|sum-(?:blake3-)?[0-9a-f]{64}))\Z"
 )
 
 
@@ -48,31 +51,43 @@ class Blobs:
     store: Store
     prefix: str = ""
 
-    def refer(self, digest: str, job_id: str) -> None:
-        """Note that a job is about to refer to these bytes; some object of its bundle is there before."""
-        self.store.write(self._key(digest, "refs", job_id), b"")
+    def refer(self, fingerprint: str, job_id: str) -> None:
+        """Note that a job is about to refer to one of these; some object of its bundle is there before."""
+        self.store.write(self._key(fingerprint, "refs", job_id), b"")
 
-    def find(self, digest: str, size: int) -> Optional[InputBlob]:
-        """Return a blob of these bytes that may be referred to; None if it must be sent.
+    def find(self, fingerprint: str) -> list[InputBlob]:
+        """Return the blobs with a fingerprint that may be referred to.
 
         The reference must have been made before: only then whoever removes blobs will see it.
         """
-        top = self._key(digest, "kept", "")
-        entries = {entry.key[len(top) :]: entry for entry in self.store.list(top)}
-        for name, entry in entries.items():
-            holder, _, kind = name.partition("/")
-            if kind == _ARCHIVE and entry.size == size and f"{holder}/{_CONDEMNED}" not in entries:
-                return InputBlob(digest, size, holder)
-        return None
+        group = _Group()
+        top = f"{self.prefix}{BLOBS}"
+        for entry in self.store.list(self._key(fingerprint, "kept", "")):
+            group.add(entry.key[len(top) :], entry)
+        return [
+            InputBlob(fingerprint, entry.key.rpartition(_SUM)[2], group.archives[holder].size, holder)
+            for holder, entry in group.sums.items()
+            if holder in group.archives and holder not in group.condemned
+        ]
 
-    def upload(self, digest: str, job_id: str, blocks: Iterable[bytes], *, size: int) -> InputBlob:
-        """Store an archive that this job brings, as it comes; the store has confirmed its size.
+    def upload(
+        self, fingerprint: str, job_id: str, blocks: Iterable[bytes], running: RunningDigest, *, expected: int
+    ) -> InputBlob:
+        """Store an archive that this job brings, as it comes, so that others may refer to it.
 
-        Whatever error the blocks end with is raised, and nothing is stored: they see to it that these are
-        the bytes of the digest.
+        Whatever error the blocks end with is raised, and nothing is stored.
+
+        Args:
+            fingerprint: Of what is in it.
+            job_id: The job, whose reference is there.
+            blocks: Its bytes.
+            running: What takes them into their digest when they come.
+            expected: About how many bytes there will be.
         """
-        entry = self.store.upload_blocks(blocks, self._archive(digest, job_id), expected=size)
-        return InputBlob(digest, entry.size, job_id)
+        entry = self.store.upload_blocks(blocks, self._archive(fingerprint, job_id), expected=expected)
+        blob = InputBlob(fingerprint, running.digest(), entry.size, job_id)
+        self.store.write(self._key(fingerprint, "kept", f"{job_id}/{_SUM}{blob.digest}"), b"")
+        return blob
 
     def open(self, blob: InputBlob) -> RemoteFile:
         """Return a blob as a file, of which only what is read is fetched; its digest is not looked at.
@@ -81,7 +96,7 @@ class Blobs:
             NotFoundError: It is gone.
             RefusedError: It has another size.
         """
-        key = self._archive(blob.digest, blob.holder)
+        key = self._archive(blob.fingerprint, blob.holder)
         size = self.store.stat(key).size
         if size != blob.size:
             raise RefusedError(f"refused: input {blob.digest} has {size} bytes, not {blob.size}")
@@ -109,7 +124,7 @@ class Blobs:
 
     def release(self, jobs: Iterable[Job]) -> None:
         """Take back the references of jobs that are deleted."""
-        keys = [self._key(blob.digest, "refs", job.id) for job in jobs for blob in job.input_blobs]
+        keys = [self._key(blob.fingerprint, "refs", job.id) for job in jobs for blob in job.input_blobs]
         if keys:
             self.store.delete(keys)
 
@@ -134,18 +149,14 @@ class Blobs:
         for _, entries in groupby(self.store.list(top), lambda e: e.key[len(top) :].partition("/")[0]):
             group = _Group()
             for entry in entries:
-                match = _NAME.match(entry.key[len(top) :])
-                job_id = match and (match["referrer"] or match["holder"])
-                if match and is_job_id(str(job_id)):
-                    kinds = {None: group.refs, _ARCHIVE: group.archives, _CONDEMNED: group.condemned}
-                    kinds[match["kind"]][str(job_id)] = entry
+                group.add(entry.key[len(top) :], entry)
             yield group
 
-    def _archive(self, digest: str, holder: str) -> str:
-        return self._key(digest, "kept", f"{holder}/{_ARCHIVE}")
+    def _archive(self, fingerprint: str, holder: str) -> str:
+        return self._key(fingerprint, "kept", f"{holder}/{_ARCHIVE}")
 
-    def _key(self, digest: str, kind: str, name: str) -> str:
-        return f"{self.prefix}{BLOBS}{digest}/{kind}/{name}"
+    def _key(self, fingerprint: str, kind: str, name: str) -> str:
+        return f"{self.prefix}{BLOBS}{fingerprint}/{kind}/{name}"
 
 
 @dataclass(frozen=True)
@@ -158,14 +169,23 @@ class Due:
 
 @dataclass(frozen=True)
 class _Group:
-    """What there is of the same bytes: job id -> entry."""
+    """What there is with one fingerprint: job id -> entry."""
 
     refs: dict[str, Entry] = field(default_factory=dict)
     archives: dict[str, Entry] = field(default_factory=dict)
     condemned: dict[str, Entry] = field(default_factory=dict)
+    sums: dict[str, Entry] = field(default_factory=dict)
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Take an object into it, if its name below all blobs is one that we give."""
+        match = _NAME.match(name)
+        job_id = match and (match["referrer"] or match["holder"])
+        if match and job_id and is_job_id(job_id):
+            kinds = {None: self.refs, _ARCHIVE: self.archives, _CONDEMNED: self.condemned}
+            kinds.get(match["kind"], self.sums)[job_id] = entry
 
     def may_be_due(self, now: datetime) -> bool:
-        everything: tuple[Mapping[str, Entry], ...] = (self.refs, self.archives, self.condemned)
+        everything = (self.refs, self.archives, self.condemned, self.sums)
         return any(now - e.modified >= CONDEMNED_FOR for entries in everything for e in entries.values())
 
     def due(self, store: Store, present: Collection[str], now: datetime) -> Iterator[Due]:
@@ -186,6 +206,9 @@ class _Group:
             # Later than the archive: who listed both must not miss this one.
             if holder not in self.archives and now - entry.modified >= 2 * CONDEMNED_FOR:
                 yield _removal(store, entry, "a mark of inputs that are gone")
+        for holder, entry in self.sums.items():
+            if holder not in self.archives and now - entry.modified >= CONDEMNED_FOR:
+                yield _removal(store, entry, "the digest of inputs that are gone")
 
 
 def _removal(store: Store, entry: Entry, what: str) -> Due:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -33,9 +34,10 @@ def keep(
     pack([(tmp_path / name, name)], file)
     running = RunningDigest(algorithm)
     running.update(file.read_bytes())
-    digest = running.digest()
-    site.bundles.blobs.refer(digest, "holder")
-    return site.bundles.blobs.upload(digest, "holder", [file.read_bytes()], size=file.stat().st_size)
+    fingerprint = hashlib.sha256(f"{name} {len(text)}".encode()).hexdigest()
+    site.bundles.blobs.refer(fingerprint, "holder")
+    blocks = [file.read_bytes()]
+    return site.bundles.blobs.upload(fingerprint, "holder", blocks, running, expected=len(blocks[0]))
 
 
 def failed(site: Site, job: Job) -> str:
@@ -64,7 +66,7 @@ def test_shared_inputs_are_in_the_working_directory(site: Site, tmp_path: Path) 
 
 
 def test_inputs_that_are_gone_end_the_job(site: Site) -> None:
-    job = site.submit(input_blobs=(InputBlob("0" * 64, 5, "holder"),))
+    job = site.submit(input_blobs=(InputBlob("0" * 64, "1" * 64, 5, "holder"),))
     assert failed(site, job) == (
         f"the bundle is not complete: no such object: agent/.blobs/{'0' * 64}/kept/holder/input.zip"
     )
@@ -72,17 +74,16 @@ def test_inputs_that_are_gone_end_the_job(site: Site) -> None:
 
 def replace_inputs(site: Site, blob: InputBlob, data: bytes) -> None:
     """Put other bytes in the place of a blob."""
-    site.store.write(f"agent/.blobs/{blob.digest}/kept/holder/input.zip", data)
+    site.store.write(f"agent/.blobs/{blob.fingerprint}/kept/holder/input.zip", data)
 
 
 @pytest.mark.parametrize("algorithm", known_algorithms())
 def test_inputs_with_other_bytes_than_were_signed_are_refused(
     signed: SignedSite, tmp_path: Path, algorithm: str
 ) -> None:
-    blob, other = (keep(signed.site, tmp_path, "data", text, algorithm) for text in ("1 2 3", "4 5 6"))
-    assert blob.size == other.size
-    data = signed.site.store.read(f"agent/.blobs/{other.digest}/kept/holder/input.zip").data
-    replace_inputs(signed.site, blob, data)
+    blob = keep(signed.site, tmp_path, "data", "1 2 3", algorithm)
+    other = keep(signed.site, tmp_path, "data", "4 5 6", algorithm)  # in its place
+    assert (blob.size, blob.fingerprint) == (other.size, other.fingerprint)
     job = signed.submit(input_blobs=(blob,))
     assert signed.refusal(job) == f"refused: input {blob.digest} has other bytes than that"
 
@@ -100,7 +101,7 @@ def test_inputs_of_another_size_are_refused(site: Site, tmp_path: Path) -> None:
 )
 def test_inputs_that_were_damaged_end_the_job(site: Site, tmp_path: Path, mark: bytes, distance: int) -> None:
     blob = keep(site, tmp_path, text=os.urandom(100).hex())
-    data = bytearray(site.store.read(f"agent/.blobs/{blob.digest}/kept/holder/input.zip").data)
+    data = bytearray(site.store.read(f"agent/.blobs/{blob.fingerprint}/kept/holder/input.zip").data)
     data[data.index(mark) + distance] ^= 1
     replace_inputs(site, blob, bytes(data))
     said = failed(site, site.submit(input_blobs=(blob,)))
@@ -166,7 +167,7 @@ def test_a_hostile_reference_is_told_in_one_line_and_nothing_is_fetched(
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert record.getMessage() == (
         f"job {job.id}: left alone: job {job.id}: manifest.json: input_blobs: "
-        "expected DIGEST:SIZE:JOB, got '../../secret:5:x'"
+        "expected FINGERPRINT:DIGEST:SIZE:JOB, got '../../secret:5:x'"
     )
     assert site.cluster.jobs == {}
 
@@ -175,13 +176,13 @@ def test_an_agent_lets_go_of_inputs_that_no_job_has(site: Site, tmp_path: Path) 
     site.clock.moment = datetime.now(timezone.utc)
     blob = keep(site, tmp_path)
     job = site.submit(META, input_blobs=(blob,))
-    site.bundles.blobs.refer(blob.digest, job.id)
+    site.bundles.blobs.refer(blob.fingerprint, job.id)
     agent = site.new_agent()
     run_passes(agent)
     for days in range(20):
         site.clock.move(days=1)
         run_passes(agent)
-        names = [key.rpartition(f"{blob.digest}/")[2] for key in site.keys("agent/.blobs/")]
+        names = [key.rpartition(f"{blob.fingerprint}/")[2] for key in site.keys("agent/.blobs/")]
         assert "kept/holder/input.zip" in names, days
     assert "refs/holder" not in names
     site.bundles.delete(job.id)
@@ -212,16 +213,13 @@ def test_an_agent_that_stops_lets_go_of_nothing_more(site: Site, tmp_path: Path)
     agent = site.new_agent()
     agent.crew.stopping = True
     agent._collector._collect()
-    assert len(site.keys("agent/.blobs/")) == 2
+    assert len(site.keys("agent/.blobs/")) == 3
 
 
 def test_presence_says_that_shared_inputs_are_known(site: Site) -> None:
     Heartbeat(site.new_agent()).beat()
     presence = site.bundles.agents.presence("here")
     assert presence is not None
-    assert presence.known_digests == known_algorithms()
-    written = site.store.read("agent/.systems/here.json").data
-    older = written.replace(b'"input_digests"', b'"x"')
-    assert parse_presence(older, "here").known_digests == ("sha256",)
-    oldest = older.replace(b'"input_blobs": true', b'"y": 1')
-    assert parse_presence(oldest, "here").known_digests == ()
+    assert presence.shared_inputs == known_algorithms()
+    older = site.store.read("agent/.systems/here.json").data.replace(b'"shared_inputs"', b'"x"')
+    assert parse_presence(older, "here").shared_inputs == ()

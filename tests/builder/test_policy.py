@@ -56,6 +56,7 @@ def allows(document: dict[str, Any], action: str, resource: str, prefix: Optiona
         pytest.param("PutObject", PRESENCE, {AGENT}, id="look alive"),
         pytest.param("PutObject", f"{TOP}agent/.active/abci/x", {AGENT}, id="mark as held"),
         pytest.param("PutObject", f"{KEPT}/kept/x/input.zip", {CLIENT}, id="bring shared inputs"),
+        pytest.param("PutObject", f"{KEPT}/kept/x/sum-{'0' * 64}", {CLIENT}, id="say what they are"),
         pytest.param("PutObject", f"{KEPT}/refs/x", {CLIENT}, id="refer to shared inputs"),
         pytest.param("GetObject", f"{KEPT}/kept/x/input.zip", {CLIENT, AGENT}, id="fetch shared inputs"),
         pytest.param("PutObject", f"{KEPT}/kept/x/condemned", {CLIENT, AGENT}, id="condemn shared inputs"),

@@ -1,20 +1,21 @@
-"""Archives of inputs: made while they are sent; what has changed since their digest was taken is noticed."""
+"""Archives of inputs: made while they are sent; what changes meanwhile is noticed."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from cloudq.archive import Found
+from cloudq.archive import Found, Member, pack_blocks, survey
 from cloudq.bundle import Bundles
 from cloudq.client.submission import archives
 from cloudq.client.submission.archives import LARGE, InputArchive, archive_of, look_through, pack
@@ -30,12 +31,13 @@ from tests.client.conftest import NOW, Laptop
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with a small and a large file."""
+    """A folder with a small file, a large one, and then another small one."""
     folder = tmp_path / "data"
     (folder / "sub").mkdir(parents=True)
+    (folder / "first").write_bytes(b"first")
     (folder / "large").write_bytes(os.urandom(LARGE))
     (folder / "sub/small").write_bytes(b"small")
-    for path in (folder / "large", folder / "sub/small"):
+    for path in (folder / "first", folder / "large", folder / "sub/small", folder / "sub", folder):
         os.utime(path, (10**9, 10**9))
     return folder
 
@@ -44,24 +46,33 @@ def packed(path: Path) -> InputArchive:
     return pack([look_through(Input(path, "d"))], SHA256)
 
 
-def blocks(archive: InputArchive) -> bytes:
-    assert archive.blocks is not None
-    return b"".join(archive.blocks())
-
-
-def sha256(data: bytes) -> str:
+def made(archive: InputArchive, meanwhile: Callable[[], object] = lambda: None) -> bytes:
+    """Return the bytes of an archive, and do something when the first half of them is there."""
     running = RunningDigest(SHA256)
-    running.update(data)
-    return running.digest()
+    blocks = archive.blocks(running)
+    data = bytearray()
+    while len(data) < archive.size // 2:
+        data += next(blocks)
+    meanwhile()
+    for block in blocks:
+        data += block
+    assert running.digest() == hashlib.sha256(data).hexdigest()
+    return bytes(data)
+
+
+def read(archive: bytes, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as zip_file:
+        assert zip_file.testzip() is None
+        return zip_file.read(name)
 
 
 @pytest.mark.parametrize("name", ["", "sub"], ids=["large", "small"])
-def test_the_bytes_are_those_of_size_and_digest_each_time(data: Path, name: str) -> None:
+def test_an_archive_is_the_same_each_time(data: Path, name: str) -> None:
     archive = packed(data / name)
     for _ in range(2):
-        made = blocks(archive)
-        assert (sha256(made), len(made)) == (archive.digest, archive.size)
-    names = zipfile.ZipFile(io.BytesIO(made)).namelist()
+        found = made(archive)
+        assert archive.sum_up() == (hashlib.sha256(found).hexdigest(), len(found))
+    names = zipfile.ZipFile(io.BytesIO(found)).namelist()
     assert archive.files == sum(not name.endswith("/") for name in names)
     assert names[0] == "d/"
 
@@ -69,88 +80,141 @@ def test_the_bytes_are_those_of_size_and_digest_each_time(data: Path, name: str)
 def test_what_is_small_is_sent_as_it_was(data: Path) -> None:
     archive = packed(data / "sub")
     (data / "sub/small").unlink()
-    assert sha256(blocks(archive)) == archive.digest
+    assert hashlib.sha256(made(archive)).hexdigest() == archive.digest
 
 
 def test_of_a_file_that_grows_what_was_there_is_sent(data: Path) -> None:
     archive = packed(data)
-    with (data / "large").open("ab") as file:
-        file.write(b"more")
-    (data / "new").write_bytes(b"new")
-    assert sha256(blocks(archive)) == archive.digest
+    before = made(archive)
+
+    def grow() -> None:
+        with (data / "large").open("ab") as file:
+            file.write(b"more")
+
+    assert made(archive, grow) == before
 
 
-def test_what_is_replaced_before_it_is_packed_is_packed_whole(data: Path) -> None:
-    contents = [look_through(Input(data, "d"))]
-    (data / "sub/new").write_bytes(b"much longer than it was")
-    (data / "sub/new").replace(data / "sub/small")
-    archive = pack(contents, SHA256)
-    with zipfile.ZipFile(io.BytesIO(blocks(archive))) as zip_file:
-        assert zip_file.read("d/sub/small") == b"much longer than it was"
+def test_a_file_that_is_only_touched_or_given_other_rights_is_as_it_was(data: Path) -> None:
+    archive = packed(data)
+    before = made(archive)
+
+    def touch() -> None:
+        (data / "first").touch()
+        (data / "large").chmod(0o600)
+
+    assert made(archive, touch) == before
 
 
-def test_all_that_cannot_be_read_counts(data: Path) -> None:
-    contents = [look_through(Input(data, "d"))]
-    for number in range(3):
-        (data / f"a{number}").symlink_to("nowhere")
-    os.mkfifo(data / "pipe")
-    os.mkfifo(data / "pipe2")
-    with pytest.raises(InputError, match=r"^--input: cannot be sent: d/pipe: .* \(and 1 more\)$"):
-        pack(contents, SHA256)
+def test_what_is_replaced_before_its_turn_is_packed_whole(data: Path) -> None:
+    def replace() -> None:
+        (data / "sub/new").write_bytes(b"much longer than it was")
+        (data / "sub/new").replace(data / "sub/small")
+
+    assert read(made(packed(data), replace), "d/sub/small") == b"much longer than it was"
+
+
+def test_all_that_cannot_be_packed_counts(data: Path) -> None:
+    archive = packed(data)
+
+    def pipes() -> None:
+        os.mkfifo(data / "sub/pipe")
+        os.mkfifo(data / "sub/pipe2")
+
+    with pytest.raises(InputError, match=r"^--input: cannot be sent: d/sub/pipe: .* \(and 1 more\)$"):
+        made(archive, pipes)
 
 
 def test_a_file_that_was_changed_is_named(data: Path) -> None:
-    archive = packed(data)
-    with (data / "large").open("ab") as file:
-        file.write(b"it only grows, which is fine")
-    (data / "sub/small").write_bytes(b"other")
-    with pytest.raises(
-        InputError, match="^--input: changed while it was being sent: d/sub/small$"
-    ) as refused:
-        blocks(archive)
+    def change() -> None:
+        with (data / "large").open("ab") as file:
+            file.write(b"it only grows, which is fine")
+        (data / "first").write_bytes(b"other")
+
+    with pytest.raises(InputError, match="^--input: changed while it was being sent: d/first$") as refused:
+        made(packed(data), change)
     assert refused.value.hint == "submit again when nobody writes to it, or submit a copy"
 
 
-def test_a_change_that_only_the_bytes_show_is_noticed(data: Path) -> None:
-    archive = packed(data)
-    (data / "sub/small").write_bytes(b"other")
-    os.utime(data / "sub/small", (10**9, 10**9))
-    with pytest.raises(InputError, match="^--input: changed while it was being sent$"):
-        blocks(archive)
+def test_a_file_that_grows_at_its_beginning_is_not_the_same(data: Path) -> None:
+    def change() -> None:
+        (data / "first").write_bytes(b"not first")
+
+    with pytest.raises(InputError, match="^--input: changed while it was being sent: d/first$"):
+        made(packed(data), change)
+
+
+def test_a_change_that_size_and_time_do_not_show_is_noticed(data: Path) -> None:
+    def change() -> None:
+        (data / "first").write_bytes(b"other")
+        os.utime(data / "first", (10**9, 10**9))
+
+    with pytest.raises(InputError, match="^--input: changed while it was being sent: d/first$"):
+        made(packed(data), change)
 
 
 def test_a_record_that_changes_with_its_own_sum_is_noticed(data: Path) -> None:
-    def record() -> bytes:
+    """CRC-32 stays the same then."""
+
+    def write_record() -> None:
         noise = os.urandom(65_000)
-        return noise + zlib.crc32(noise).to_bytes(4, "little")
+        with (data / "large").open("r+b") as file:
+            file.write(noise + zlib.crc32(noise).to_bytes(4, "little"))
 
-    with (data / "large").open("r+b") as file:
-        file.write(record())
-    archive = packed(data)
-    with (data / "large").open("r+b") as file:
-        file.write(record())
-    with pytest.raises(InputError, match="changed while it was being sent"):
-        blocks(archive)
-
-
-def test_nothing_is_sent_from_the_change_on(data: Path) -> None:
-    archive = packed(data)
-    before = blocks(archive)
-    with (data / "large").open("r+b") as file:
-        file.seek(LARGE // 2)
-        file.write(b"other bytes")
-    sent = bytearray()
+    write_record()
     with pytest.raises(InputError, match="changed while it was being sent: d/large"):
-        deque(map(sent.extend, archive.made()), maxlen=0)
-    assert LARGE // 2 - 2**21 < len(sent) <= LARGE // 2 + 2**10
-    assert before.startswith(sent)
+        made(packed(data), write_record)
 
 
 def test_a_file_that_has_vanished_is_named(data: Path) -> None:
-    archive = packed(data)
-    (data / "sub/small").unlink()
-    with pytest.raises(InputError, match="^--input: cannot be sent: d/sub/small: No such file or directory$"):
-        blocks(archive)
+    with pytest.raises(InputError, match="^--input: changed while it was being sent: d/first$"):
+        made(packed(data), (data / "first").unlink)
+
+
+def test_a_file_that_vanishes_before_its_turn_is_left_out_like_any_that_was_removed_before(
+    data: Path,
+) -> None:
+    found = made(packed(data), (data / "sub/small").unlink)
+    assert zipfile.ZipFile(io.BytesIO(found)).namelist() == ["d/", "d/first", "d/large", "d/sub/"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda folder: (folder / "first").rename(folder / "other"), id="name"),
+        pytest.param(lambda folder: (folder / "first").write_bytes(b"longer"), id="size"),
+        pytest.param(lambda folder: os.utime(folder / "first", (10**9 + 1,) * 2), id="time"),
+        pytest.param(lambda folder: (folder / "first").chmod(0o700), id="rights"),
+        pytest.param(lambda folder: (folder / "new").mkdir(), id="an empty folder"),
+    ],
+)
+def test_the_fingerprint_is_that_of_all_that_an_archive_tells_of_files(
+    data: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    shutil.copytree(data, tmp_path / "copy")
+    first, copy = packed(data), packed(tmp_path / "copy")
+    assert (first.fingerprint, first.sum_up()) == (copy.fingerprint, copy.sum_up())
+    change(tmp_path / "copy")
+    assert packed(tmp_path / "copy").fingerprint != first.fingerprint
+
+
+def test_the_bytes_that_a_file_system_needs_for_a_folder_do_not_count(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(members: Iterable[Member], left_out: list[str]) -> Iterator[Found]:
+        for found in survey(members, left_out):
+            yield found._replace(size=found.size + 100) if found.is_folder else found
+
+    here = look_through(Input(data, "d"))
+    monkeypatch.setattr(archives, "survey", elsewhere)
+    assert look_through(Input(data, "d")) == here
+
+
+def test_a_file_that_cannot_be_read_is_named_before_anything_is_sent(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != data / "sub/small")  # root may read all
+    with pytest.raises(InputError, match="^--input: cannot be sent: d/sub/small: Permission denied$"):
+        look_through(Input(data, "d"))
 
 
 def test_nothing_is_left_out_silently(data: Path) -> None:
@@ -166,7 +230,8 @@ def test_an_archive_that_is_there_is_read_as_often_as_it_takes(tmp_path: Path, l
     (tmp_path / "a.zip").write_bytes(b"x" * 3_000_000)
     archive = archive_of(tmp_path / "a.zip", laptop.config)
     assert (archive.size, archive.digest) == (3_000_000, "")
-    assert blocks(archive) == blocks(archive) == b"x" * 3_000_000
+    read_twice = [b"".join(archive.blocks(RunningDigest(SHA256))) for _ in range(2)]
+    assert read_twice == [b"x" * 3_000_000] * 2
 
 
 @pytest.fixture
@@ -174,7 +239,7 @@ def bundles() -> Bundles:
     """A bucket with an agent that knows shared inputs."""
     bundles = Bundles(MemoryStore())
     minute = timedelta(minutes=1)
-    bundles.agents.publish(Presence("sys1", "2", "local", "host", 1, NOW, minute, input_blobs=True))
+    bundles.agents.publish(Presence("sys1", "2", "local", "host", 1, NOW, minute, shared_inputs=(SHA256,)))
     return bundles
 
 
@@ -201,13 +266,12 @@ def test_a_job_whose_inputs_change_while_they_are_sent_is_not_submitted(
     laptop: Laptop, bundles: Bundles, monkeypatch: pytest.MonkeyPatch, dedup: str
 ) -> None:
     (laptop.home / "data").write_bytes(os.urandom(LARGE))
-    blocks_again = archives._same_blocks
 
-    def change(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
+    def change(found: Iterable[Found], left_out: list[str]) -> Iterator[bytes]:
+        yield from pack_blocks(found, left_out)
         (laptop.home / "data").write_bytes(os.urandom(LARGE))
-        return blocks_again(found, digests)
 
-    monkeypatch.setattr(archives, "_same_blocks", change)
+    monkeypatch.setattr(archives, "pack_blocks", change)
     with pytest.raises(InputError, match="changed while it was being sent"):
         give(laptop, bundles, dedup)
     assert list(bundles.ids()) == []

@@ -71,6 +71,9 @@ FORBIDDEN: dict[Role, dict[str, Call]] = {
         "bring shared inputs": lambda s3, b: s3.put_object(
             Bucket=b, Key=f"{PREFIX}/agent/.blobs/{'0' * 64}/kept/x/input.zip", Body=b""
         ),
+        "say what shared inputs are": lambda s3, b: s3.put_object(
+            Bucket=b, Key=f"{PREFIX}/agent/.blobs/{'0' * 64}/kept/x/sum-{'0' * 64}", Body=b""
+        ),
     },
     Role.CLIENT: {
         **ANYBODY,

@@ -75,8 +75,7 @@ class Heartbeat:
             token=self._place.lease.token,
             trouble=self._agent.trouble,
             templates=site_templates(config.template_folder),
-            input_blobs=True,
-            input_digests=known_algorithms(),
+            shared_inputs=known_algorithms(),
         )
 
     def _upload_log(self) -> None:

@@ -1,45 +1,49 @@
-"""Archives of inputs, made while they are sent: no copy of them is on the disk.
+"""Archives of inputs, made while they are sent: no copy of them is on the disk, and they are read once.
 
-The digest must be known before anything is sent. So large inputs are packed twice, and what has changed
-in between is noticed before it is sent; small ones are packed once and kept in memory.
+Files may change meanwhile. If any has, all are read once more, and other bytes than those that were sent end
+the submission.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Optional
 
-from cloudq.ahead import in_order
 from cloudq.archive import Found, Member, pack_blocks, shown, survey
 from cloudq.client.submission.inputs import Input
 from cloudq.config import ClientConfig
 from cloudq.digests import SHA256, RunningDigest, algorithm_of, digest_file, known_algorithms
 from cloudq.errors import InputError
+from cloudq.job import InputBlob
 from cloudq.store.blocks import file_blocks
 
 LARGE = 8 * 1024 * 1024
-"""Bytes of inputs from which on they are packed twice, and shared: three requests more cost less time than to
-send these."""
-
-_HANDED_OVER = 2 * 1024 * 1024
-"""Bytes that another thread gets at once.
-
-1 GB was packed and summed up by BLAKE3 in 0.3 s so, in 0.4 s by one thread, and in 0.5 s with 8 MiB, which a
-processor's cache does not hold.
-"""
+"""Bytes of inputs from which on they are made while they are sent, and shared: four requests more cost less
+time than to send these. What is smaller is made before, in memory."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An input, how many files and links it is, and about how many bytes they have."""
+    """What there is of an input.
+
+    Attributes:
+        input: What the user named.
+        files: How many files and links it is.
+        size: About how many bytes these have.
+        fingerprint: Digest of what can be told of it without reading files: names, kinds, permissions, sizes
+            and times. The same input has the same; others might.
+    """
 
     input: Input
     files: int
     size: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,28 @@ class InputArchive:
     """An archive of inputs.
 
     Attributes:
-        digest: Of its bytes.
-        size: Its bytes.
+        blocks: Makes or reads its bytes, as often as it is called, and takes them into a digest.
+        size: How many there are; about, if it has no digest yet.
+        algorithm: That of its digest, one of `known_algorithms`.
+        digest: Of its bytes; empty if that is not known before they are made.
+        fingerprint: That of its contents, if others may share it.
         files: How many files are in it; 0 if that is not known.
-        blocks: Makes or reads its bytes, as often as it is called; None if it is nowhere but in the bucket.
     """
 
-    digest: str
+    blocks: Callable[[RunningDigest], Iterator[bytes]]
     size: int
+    algorithm: str
+    digest: str = ""
+    fingerprint: str = ""
     files: int = 0
-    blocks: Optional[Callable[[], Iterator[bytes]]] = None
 
-    def made(self) -> Iterator[bytes]:
-        """Yield its bytes. Raises InputError: it is not here, or what it is made of has changed."""
-        if self.blocks is None:
-            hint = "submit the files that you have yourself"
-            raise InputError(f"inputs {self.digest:.12}…: no longer in the bucket", hint=hint)
-        return self.blocks()
+    def sum_up(self) -> tuple[str, int]:
+        """Return its digest and size. Raises InputError, as the blocks do."""
+        if self.digest:
+            return self.digest, self.size
+        running = RunningDigest(self.algorithm)
+        size = sum(map(len, self.blocks(running)))
+        return running.digest(), size
 
 
 def algorithm_for(config: ClientConfig) -> str:
@@ -74,9 +83,18 @@ def algorithm_for(config: ClientConfig) -> str:
 def look_through(item: Input) -> Contents:
     """Find what there is of an input. Raises InputError: something of it cannot be packed."""
     left_out: list[str] = []
-    sizes = [found.size for found in survey([(item.path, item.name)], left_out) if not found.is_folder]
+    fingerprint = hashlib.sha256()
+    files = size = 0
+    for found in survey([(item.path, item.name)], left_out):
+        # What a folder has itself depends on the file system.
+        length = 0 if found.is_folder else found.size
+        facts = f"{found.name}\0{found.mode:o} {length} {found.modified}\n"
+        fingerprint.update(facts.encode("utf-8", "backslashreplace"))
+        files, size = files + (not found.is_folder), size + length
+        if stat.S_ISREG(found.mode) and not os.access(found.path, os.R_OK):
+            left_out.append(f"{shown(found.name)}: Permission denied")
     _check_complete(left_out)
-    return Contents(item, len(sizes), sum(sizes))
+    return Contents(item, files, size, fingerprint.hexdigest())
 
 
 def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
@@ -86,104 +104,82 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
         algorithm: That of its digest, one of `known_algorithms`.
 
     Raises:
-        InputError: Something of them cannot be packed; nothing is left out silently. Later, by its blocks:
-            something has changed meanwhile.
+        InputError: Something of them cannot be packed; nothing is left out silently. What is large may also
+            raise that by its blocks, or that something has changed meanwhile.
     """
-    files = sum(part.files for part in contents)
-    found: list[Found] = []
-    blocks = _first_blocks([(part.input.path, part.input.name) for part in contents], found)
+    files, size = sum(part.files for part in contents), sum(part.size for part in contents)
+    members = [(part.input.path, part.input.name) for part in contents]
+    fingerprint = hashlib.sha256("".join(part.fingerprint for part in contents).encode()).hexdigest()
+    if size >= LARGE:
+        return InputArchive(partial(_packed, members), size, algorithm, "", fingerprint, files)
     running = RunningDigest(algorithm)
-    digests: list[str] = []
-    if sum(part.size for part in contents) < LARGE:
-        data = tuple(blocks)
-        size = _digest(data, running, digests)
-        return InputArchive(digests[-1], size, files, partial(iter, data))
-    size = _digest_aside(blocks, running, digests)
-    return InputArchive(digests[-1], size, files, partial(_same_blocks, found, digests))
+    data = tuple(_packed(members, running))
+    size = sum(map(len, data))
+    return InputArchive(partial(_summed, data), size, algorithm, running.digest(), fingerprint, files)
 
 
 def archive_of(path: Path, config: ClientConfig) -> InputArchive:
     """Return an archive that is a file; its digest only if it is to be signed. Raises OSError."""
     digest = digest_file(path) if config.signing_key else ""
-    return InputArchive(digest, path.stat().st_size, blocks=partial(_read, path))
+    return InputArchive(partial(_read, path), path.stat().st_size, algorithm_for(config), digest)
 
 
-def _first_blocks(members: Iterable[Member], found: list[Found]) -> Iterator[bytes]:
-    """Yield the archive of members, and note what is packed as it is found right before."""
+def archive_in(blob: InputBlob) -> InputArchive:
+    """Return an archive that is nowhere but in the bucket; its blocks only raise InputError."""
+    algorithm = algorithm_of(blob.digest)
+    return InputArchive(partial(_gone, blob), blob.size, algorithm, blob.digest, blob.fingerprint)
+
+
+def _packed(members: Iterable[Member], running: RunningDigest) -> Iterator[bytes]:
+    """Yield the archive of members while it is made. Raises InputError."""
+    left_out: list[str] = []
+    found: list[Found] = []
 
     def noted(each: Found) -> Found:
         found.append(each)
         return each
 
-    left_out: list[str] = []
-    yield from pack_blocks(map(noted, survey(members, left_out)), left_out)
-    _check_complete(left_out)
-
-
-def _same_blocks(found: Sequence[Found], digests: Sequence[str]) -> Iterator[bytes]:
-    """Yield the blocks up to whose ends the digests are these. Raises InputError instead of another block.
-
-    A sum that is quicker will not do: CRC-32 stays the same if a record changes together with its own CRC-32.
-    """
-    running = RunningDigest(algorithm_of(digests[-1]))
-    left_out: list[str] = []
-    for block, expected in zip_longest(pack_blocks(found, left_out), digests):
+    # Each is looked at right before it is packed, so that it has not changed since.
+    for block in _summed(pack_blocks(map(noted, survey(members, left_out)), left_out), running):
         _check_complete(left_out)
-        running.update(block or b"")
-        if running.digest() != expected:
-            changed = _changed(found)
-            raise InputError(
-                f"--input: changed while it was being sent{changed and f': {shown(changed)}'}",
-                hint="submit again when nobody writes to it, or submit a copy",
-            )
         yield block
-
-
-def _changed(found: Iterable[Found]) -> str:
-    """Return the name of what has changed, if that can be seen; rather of one that did not only grow."""
     changed = [each for each in found if not each.is_folder and _now(each) != each]
-    shrunk = [each for each in changed if (now := _now(each)) is None or now.size <= each.size]
-    return next((each.name for each in [*shrunk, *changed]), "")
+    if changed and not _makes(found, running.digest()):
+        # Rather one that did not only grow.
+        shrunk = [each for each in changed if (now := _now(each)) is None or now.size <= each.size]
+        raise InputError(
+            f"--input: changed while it was being sent: {shown([*shrunk, *changed][0].name)}",
+            hint="submit again when nobody writes to it, or submit a copy",
+        )
+
+
+def _makes(found: Sequence[Found], digest: str) -> bool:
+    """Tell whether what was found still makes the archive of a digest: files may only have grown."""
+    left_out: list[str] = []
+    running = RunningDigest(algorithm_of(digest))
+    for block in pack_blocks(found, left_out):
+        running.update(block)
+    return not left_out and running.digest() == digest
 
 
 def _now(found: Found) -> Optional[Found]:
     return next(survey([(found.path, found.name)], []), None)
 
 
-def _digest(blocks: Iterable[bytes], running: RunningDigest, digests: list[str]) -> int:
-    """Take blocks into a digest, and note what it is at the end of each; return the bytes of all."""
-    size = 0
+def _read(path: Path, running: RunningDigest) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from _summed(file_blocks(file), running)
+
+
+def _gone(blob: InputBlob, _: RunningDigest) -> Iterator[bytes]:
+    hint = "submit the files that you have yourself"
+    raise InputError(f"inputs {blob.digest:.12}…: no longer in the bucket", hint=hint)
+
+
+def _summed(blocks: Iterable[bytes], running: RunningDigest) -> Iterator[bytes]:
     for block in blocks:
         running.update(block)
-        digests.append(running.digest())
-        size += len(block)
-    return size
-
-
-def _digest_aside(blocks: Iterable[bytes], running: RunningDigest, digests: list[str]) -> int:
-    """Do the same in another thread while the next blocks are made."""
-    from concurrent.futures import ThreadPoolExecutor  # small jobs do without
-
-    with ThreadPoolExecutor(1) as pool:
-        tasks = (partial(_digest, group, running, digests) for group in _groups(blocks))
-        return sum(in_order(pool, tasks, ahead=2))
-
-
-def _groups(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
-    size = 0
-    for block in blocks:
-        group.append(block)
-        size += len(block)
-        if size >= _HANDED_OVER:
-            yield group
-            group, size = [], 0
-    yield group
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file_blocks(file)
+        yield block
 
 
 def _check_complete(left_out: Sequence[str]) -> None:

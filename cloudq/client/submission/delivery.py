@@ -43,15 +43,13 @@ def deliver(bundles: Bundles, config: ClientConfig, parcel: Parcel, *, now: date
         InputError: There are inputs, and the agent does not know such, or they have changed meanwhile.
         StoreError: Not everything could be stored; what was is removed again as far as possible.
     """
-    archives = [parcel.archive] if parcel.archive else parcel.shared
-    if archives:
+    brings_inputs = bool(parcel.archive or parcel.shared)
+    if brings_inputs:
         _check_knows_inputs(bundles, parcel.outlook)
-    script = parcel.objects[parcel.job.name]
-    input_size = len(script) + sum(archive.size for archive in archives)
     # An agent of 1.2 makes a meta job an ERROR, also another system's, that lacks what only it wants.
     new_only = parcel.job.kind is JobKind.META and parcel.outlook.is_new
-    new_only = new_only or bool(archives)  # It would run any job without its inputs.
-    job = replace(parcel.job, submitted=now, input_size=input_size, new_agents_only=new_only)
+    new_only = new_only or brings_inputs  # It would run any job without its inputs.
+    job = replace(parcel.job, submitted=now, new_agents_only=new_only)
     job = _store(bundles, config, replace(parcel, job=job))
     _notify(bundles, job, parcel.outlook, now)
     return job
@@ -79,35 +77,44 @@ def _store(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
 
 
 def _store_as(bundles: Bundles, config: ClientConfig, parcel: Parcel) -> Job:
-    job, objects = parcel.job, dict(parcel.objects)
-    if not parcel.shared:
-        objects.update(_signature(config, parcel, job))
+    job = parcel.job
+    size, digest = len(parcel.objects[job.name]), ""
     with _taken_back_on_failure(bundles, job.id) as stored:
-        for name, data in objects.items():
+
+        def add(name: str, data: bytes) -> None:
             bundles.add(job.id, name, data)
             stored.append(name)
+
+        for name, data in parcel.objects.items():
+            add(name, data)
         if parcel.shared:
             # After the script, by which whoever removes blobs sees that there is such a job.
             from cloudq.client.submission.sharing import place
 
             job = replace(job, input_blobs=place(bundles, job.id, parcel.shared))
-            for name, data in _signature(config, parcel, job).items():
-                bundles.add(job.id, name, data)
-                stored.append(name)
+            size += sum(blob.size for blob in job.input_blobs)
         if parcel.archive:
-            with transfer("sending inputs", parcel.archive.size):
-                blocks = parcel.archive.made()
-                bundles.upload_blocks(job.id, INPUT, blocks, expected=parcel.archive.size)
+            digest, archive_size = _send(bundles, job.id, parcel.archive)
+            size += archive_size
             stored.append(INPUT)
+        # What inputs are that are made while they are sent is not known before.
+        job = replace(job, input_size=size)
+        signature = sign_job(config, job, parcel.objects, digest)
+        if signature is not None:
+            add(JOB_SIGNATURE, signature)
         # Named before it is tried: a write that gave no answer may have taken effect.
         stored.append(MANIFEST)
         return bundles.create(job).job
 
 
-def _signature(config: ClientConfig, parcel: Parcel, job: Job) -> dict[str, bytes]:
-    archive_digest = parcel.archive.digest if parcel.archive else ""
-    signature = sign_job(config, job, parcel.objects, archive_digest)
-    return {} if signature is None else {JOB_SIGNATURE: signature}
+def _send(bundles: Bundles, job_id: str, archive: InputArchive) -> tuple[str, int]:
+    """Store inputs in the bundle, and return their digest and size. Raises InputError, StoreError."""
+    from cloudq.digests import RunningDigest  # jobs without inputs do without
+
+    running = RunningDigest(archive.algorithm)
+    with transfer("sending inputs", archive.size):
+        entry = bundles.upload_blocks(job_id, INPUT, archive.blocks(running), expected=archive.size)
+    return running.digest(), entry.size
 
 
 @contextmanager

@@ -11,11 +11,10 @@ from pathlib import Path
 from cloudq.bundle import INPUT, PROJECT, RESOURCE, Bundles
 from cloudq.client.display.progress import transfer
 from cloudq.client.signatures import check_own
-from cloudq.client.submission.archives import archive_of
+from cloudq.client.submission.archives import archive_in, archive_of
 from cloudq.client.submission.delivery import Parcel, deliver
 from cloudq.client.submission.request import expires_of
 from cloudq.client.submission.scripts import demand_of, known_definitions, parse_script, rewrite
-from cloudq.client.submission.sharing import again
 from cloudq.client.systems.outlook import look_out
 from cloudq.config import ClientConfig
 from cloudq.errors import InputError, JobStateError
@@ -84,7 +83,8 @@ def _deliver(
         outlook = look_out(bundles, config, demand, now=now, sparing=False)
         if job.kind is JobKind.META and not outlook.is_new:
             objects = {PROJECT: b"", RESOURCE: b"", **objects}
-        parcel = Parcel(job, outlook, {job.name: script, **objects}, archive, again(old.input_blobs))
+        shared = tuple(map(archive_in, old.input_blobs))
+        parcel = Parcel(job, outlook, {job.name: script, **objects}, archive, shared)
         return deliver(bundles, config, parcel, now=now)
 
 

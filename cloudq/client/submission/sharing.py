@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
 from cloudq.bundle import Bundles
-from cloudq.client.display.progress import transfer
+from cloudq.client.display.progress import transfer, waiting
 from cloudq.client.submission.archives import LARGE, Contents, InputArchive, pack
 from cloudq.client.systems.fitness import Demand
 from cloudq.config import ClientConfig
-from cloudq.digests import known_algorithms
+from cloudq.digests import RunningDigest, algorithm_of, known_algorithms
 from cloudq.errors import ManifestError
 from cloudq.job import InputBlob
 from cloudq.manifest import MAX_INPUT_BLOBS
@@ -38,7 +40,7 @@ def find_algorithm(bundles: Bundles, config: ClientConfig, demand: Demand, input
         presences = [bundles.agents.presence(demand.system)] if named else bundles.agents.presences()
     except ManifestError:
         return ""
-    known = [presence.known_digests if presence else () for presence in presences]
+    known = [presence.shared_inputs if presence else () for presence in presences]
     common = (algorithm for algorithm in known_algorithms() if all(algorithm in each for each in known))
     return next(common, "") if known else ""
 
@@ -51,48 +53,66 @@ def pack_apart(inputs: Sequence[Contents], algorithm: str) -> tuple[InputArchive
     return tuple(pack(part, algorithm) for part in [*parts, others] if part)
 
 
-def again(blobs: Iterable[InputBlob]) -> tuple[InputArchive, ...]:
-    """Return what a job shares as another one may share it."""
-    return tuple(InputArchive(blob.digest, blob.size) for blob in blobs)
-
-
 def place(bundles: Bundles, job_id: str, wanted: Iterable[InputArchive]) -> tuple[InputBlob, ...]:
     """Send what is not in the bucket, and say what was there; return what the job refers to.
 
     Some object of the job's bundle must be there: that keeps what it refers to from being removed.
 
     Raises:
-        InputError: Something is neither in the bucket nor here, or has changed since it was packed.
+        InputError: Something is neither in the bucket nor here, cannot be packed, or changes meanwhile.
         StoreError: It could not be stored.
     """
     blobs: list[InputBlob] = []
-    found: list[InputArchive] = []
-    sent: list[InputArchive] = []
+    found, sent = _Amount(), _Amount()
     for archive in wanted:
         # One at a time: of several jobs of this process with the same inputs, the first one sends them.
         with _sending:
-            bundles.blobs.refer(archive.digest, job_id)
-            blob = bundles.blobs.find(archive.digest, archive.size)
-            (found if blob else sent).append(archive)
-            blobs.append(blob or _send(bundles, job_id, archive))
-    for what, said in ((found, "already in the bucket"), (sent, "sent")):
-        if found and what:
-            logger.info("inputs: %s, %s", _amount(what), said)
+            bundles.blobs.refer(archive.fingerprint, job_id)
+            kept = _find(bundles, archive)
+            blob = kept or _send(bundles, job_id, archive)
+        (found if kept else sent).add(archive.files, blob.size)
+        blobs.append(blob)
+    if found.size:
+        logger.info("inputs: %s, already in the bucket", found)
+    if found.size and sent.size:
+        logger.info("inputs: %s, sent", sent)
     return tuple(blobs)
 
 
+def _find(bundles: Bundles, archive: InputArchive) -> Optional[InputBlob]:
+    """Return what the bucket has of an archive. Files are read only if it is likely to be there."""
+    kept = bundles.blobs.find(archive.fingerprint)
+    kept = [blob for blob in kept if algorithm_of(blob.digest) == archive.algorithm]
+    if not kept:
+        return None
+    with waiting("comparing inputs"):
+        found = archive.sum_up()
+    return next((blob for blob in kept if (blob.digest, blob.size) == found), None)
+
+
 def _send(bundles: Bundles, job_id: str, archive: InputArchive) -> InputBlob:
-    blocks = archive.made()
+    running = RunningDigest(archive.algorithm)
+    blocks = archive.blocks(running)
     with transfer("sending inputs", archive.size):
-        return bundles.blobs.upload(archive.digest, job_id, blocks, size=archive.size)
+        return bundles.blobs.upload(archive.fingerprint, job_id, blocks, running, expected=archive.size)
 
 
-def _amount(inputs: Sequence[InputArchive]) -> str:
-    files, size = sum(archive.files for archive in inputs), float(sum(archive.size for archive in inputs))
-    unit = "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    amount = f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-    return f"{files} file{'s' * (files > 1)}, {amount}" if files else amount
+@dataclass
+class _Amount:
+    """An amount of inputs, for a person."""
+
+    files: int = 0
+    size: int = 0
+
+    def add(self, files: int, size: int) -> None:
+        self.files += files
+        self.size += size
+
+    def __str__(self) -> str:
+        size, unit = float(self.size), "bytes"
+        for larger in ("kB", "MB", "GB", "TB"):
+            if size < 1000:
+                break
+            size, unit = size / 1000, larger
+        amount = f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        return f"{self.files} file{'s' * (self.files > 1)}, {amount}" if self.files else amount

@@ -55,7 +55,7 @@ def objections(demand: Demand, presence: Presence, *, now: datetime) -> list[str
         found.append(f"its agent was last heard of {render_ago(presence.heartbeat, now)}")
     if demand.system.upper() == ANY and not presence.takes_any:
         found.append("it takes only jobs that name it (its store does no conditional writes)")
-    if unknown := sorted(demand.input_digests.difference(presence.known_digests)):
+    if unknown := sorted(demand.input_digests.difference(presence.shared_inputs)):
         found.append(
             f"it does not know inputs that several jobs share (agent/.blobs) by {', '.join(unknown)}"
         )
