@@ -81,7 +81,7 @@ class Store(Protocol):
         ...
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
-        """Yield the same in blocks as they come; some stores have one block only.
+        """Yield the same in blocks as they come, none of them larger than `PART`.
 
         Nothing need be asked before the first block is taken. Each is good until the next one is asked for.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Optional
 
 from cloudq.errors import StoreError
-from cloudq.store import Entry
+from cloudq.store import PART, Entry, Store
 from cloudq.store.moved import current_watcher
 
 _BLOCK = 1024 * 1024
@@ -104,6 +104,12 @@ def file_blocks(file: BinaryIO) -> Iterator[bytes]:
     """Yield what is in a file."""
     while block := file.read(_BLOCK):
         yield block
+
+
+def range_blocks(store: Store, key: str, start: int, end: int) -> Iterator[memoryview]:
+    """Yield a range in blocks, for each of which a store is asked by itself: no more is in memory."""
+    for begin in range(start, max(end, start + 1), PART):
+        yield store.read_range(key, begin, min(begin + PART, end))
 
 
 def head_of(blocks: Iterator[bytes], size: int) -> tuple[bytes, bool]:

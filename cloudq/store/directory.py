@@ -26,7 +26,7 @@ from cloudq.errors import (
     StoreUnreachableError,
 )
 from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
-from cloudq.store.blocks import CountedBlocks, confirmed
+from cloudq.store.blocks import CountedBlocks, confirmed, range_blocks
 from cloudq.store.file_names import OWN, folder_names
 from cloudq.store.file_tree import FileTree
 from cloudq.store.files import appearing
@@ -100,7 +100,7 @@ class DirectoryStore:
             return memoryview(file.read(max(0, end - start)))
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
-        yield self.read_range(key, start, end)
+        return range_blocks(self, key, start, end)
 
     def stat(self, key: str) -> Entry:
         with self._asking(f"read {key!r}", key):

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from cloudq.errors import ConflictError, NotFoundError
 from cloudq.store import Blob, Entry, Method, StoreAddress, check_size
+from cloudq.store.blocks import range_blocks
 from cloudq.store.files import appearing
 
 _KEYS_PER_DELETE = 1000
@@ -64,7 +65,7 @@ class MemoryStore:
         return memoryview(self._get("GET", key).data)[start:end]
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
-        yield self.read_range(key, start, end)
+        return range_blocks(self, key, start, end)
 
     def stat(self, key: str) -> Entry:
         return _entry(key, self._get("HEAD", key))

@@ -14,7 +14,7 @@ import obstore
 
 from cloudq.errors import NotFoundError, StoreError
 from cloudq.store import PART, Blob, Entry, Method, Store, StoreAddress
-from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size
+from cloudq.store.blocks import CountedBlocks, confirmed, file_blocks, head_of, part_size, range_blocks
 from cloudq.store.choice import Choice
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
@@ -109,7 +109,7 @@ class ObstoreStore:
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
         if is_odd(key) or end <= start:
-            return iter([self.read_range(key, start, end)])
+            return range_blocks(self, key, start, end)
         return self._reading.blocks(key, start, end)
 
     def stat(self, key: str) -> Entry:

@@ -16,7 +16,7 @@ from s3transfer.subscribers import BaseSubscriber
 from cloudq.errors import NotFoundError, StoreError, StoreUnreachableError
 from cloudq.store import PART, Blob, Entry, Method, StoreAddress, check_size
 from cloudq.store.answers import BULK_DELETE_REFUSED
-from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size
+from cloudq.store.blocks import BlockFile, CountedBlocks, confirmed, part_size, range_blocks
 from cloudq.store.conditional import settle
 from cloudq.store.files import appearing
 from cloudq.store.moved import current_watcher
@@ -94,7 +94,7 @@ class S3Store:
             return memoryview(data) if answer.get("ContentRange") else memoryview(data)[start:end]
 
     def read_blocks(self, key: str, start: int, end: int) -> Iterator[memoryview]:
-        yield self.read_range(key, start, end)
+        return range_blocks(self, key, start, end)
 
     def stat(self, key: str) -> Entry:
         with self._asking(f"read {key!r}", key):
