@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 def in_order(
     pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Result]], *, ahead: int
-) -> Generator[Result, None, None]:
+) -> Iterator[Result]:
     """Have a pool do tasks and yield their results in order; end with the first error.
 
     Args:

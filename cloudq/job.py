@@ -182,7 +182,7 @@ class InputBlob:
     """An archive of inputs that lies beside the bundles, for every job that has the same inputs.
 
     Attributes:
-        fingerprint: SHA-256, in hexadecimal digits, of the names, sizes and times of what is in it: all
+        fingerprint: SHA-256, in hexadecimal digits, of the names, sizes and times of what it was made of: all
             archives with the same one lie in one folder.
         digest: SHA-256 of its bytes, in hexadecimal digits, or `blake3-` and its BLAKE3.
         size: Its bytes.

@@ -15,7 +15,7 @@ import pytest
 from cloudq.bundle import Bundles
 from cloudq.bundle.blobs import CONDEMNED_FOR, UNUSED_AGE, Due
 from cloudq.digests import SHA256, RunningDigest
-from cloudq.errors import InputError, ManifestError, NotFoundError, RefusedError
+from cloudq.errors import InputError, ManifestError, NotFoundError, RefusedError, StoreError
 from cloudq.job import InputBlob, Job, JobKind
 from cloudq.manifest import MAX_INPUT_BLOBS, parse_manifest, render_manifest, signed_members
 from cloudq.store.memory import MemoryStore
@@ -84,6 +84,23 @@ def test_an_archive_whose_digest_is_not_there_is_not_found(bundles: Bundles) -> 
     assert bundles.blobs.find(FINGERPRINT) == []
     keep(bundles, "bb")
     assert [blob.holder for blob in bundles.blobs.find(FINGERPRINT)] == ["bb"]
+
+
+def test_a_job_has_its_inputs_though_nobody_can_tell_others_of_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    bundles, write = Bundles(store, "team/"), store.write
+
+    def refusing(key: str, data: bytes) -> str:
+        if "/sum-" in key:
+            raise StoreError("full")
+        return write(key, data)
+
+    monkeypatch.setattr(store, "write", refusing)
+    assert upload(bundles, "aa") == BLOB
+    assert caplog.messages == ["inputs: sent, but other jobs will not find them: full"]
+    assert keys(bundles) == [ARCHIVE]
 
 
 def test_nothing_is_kept_of_an_archive_that_breaks_off(bundles: Bundles) -> None:

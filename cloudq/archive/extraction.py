@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, Protocol
 from zipfile import BadZipFile
@@ -120,21 +120,20 @@ class Extraction:
 
     def _write_stream(self, pool: ThreadPoolExecutor, span: Span) -> None:
         member, inflater, size, total = span.member, zlib.decompressobj(-15), 0, 0
-        with closing(self._read_ahead(pool, span)) as pieces:
-            incoming = Incoming(pieces)
-            span.begin(incoming.take)
-            with self._places.appearing(member) as part, create(part) as file:
-                for packed in incoming.blocks(member.info.compress_size):
-                    for block in _blocks(inflater, packed):
-                        size, total = size + len(block), crc32(block, total)
-                        if size > member.info.file_size:
-                            raise BadZipFile(f"more in {shown(member.name)} than its size")
-                        file.write(block)
-                _check(member, size, total)
-                stamp(file, part, member)
-            incoming.end()
+        incoming = Incoming(self._read_ahead(pool, span))
+        span.begin(incoming.take)
+        with self._places.appearing(member) as part, create(part) as file:
+            for packed in incoming.blocks(member.info.compress_size):
+                for block in _blocks(inflater, packed):
+                    size, total = size + len(block), crc32(block, total)
+                    if size > member.info.file_size:
+                        raise BadZipFile(f"more in {shown(member.name)} than its size")
+                    file.write(block)
+            _check(member, size, total)
+            stamp(file, part, member)
+        incoming.end()
 
-    def _read_ahead(self, pool: ThreadPoolExecutor, span: Span) -> Generator[memoryview, None, None]:
+    def _read_ahead(self, pool: ThreadPoolExecutor, span: Span) -> Iterator[memoryview]:
         return in_order(pool, (partial(self._read, *ends) for ends in span.pieces()), ahead=self._threads + 1)
 
 

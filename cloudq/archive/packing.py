@@ -44,22 +44,29 @@ class Found(NamedTuple):
         name: In the archive.
         mode: Type and permissions, as of `lstat`.
         size: Bytes.
-        modified: Seconds UTC since 1970.
-        changed: Nanoseconds of the last change of its bytes or of anything above, by the clock of its file
-            system; unlike `modified` nobody can set it (`st_ctime` of stat(2)).
+        inode: Its number in its file system, as far as that has such.
+        modified_ns: When its bytes were changed, as it says; nanoseconds UTC since 1970.
+        changed_ns: When anything of this was changed, by the clock of its file system: nobody can set that
+            (`st_ctime` of stat(2); on Windows when it was made).
     """
 
     path: Path
     name: str
     mode: int
     size: int
-    modified: int
-    changed: int
+    inode: int
+    modified_ns: int
+    changed_ns: int
 
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder, whose contents are found by themselves."""
         return stat.S_ISDIR(self.mode)
+
+    @property
+    def modified(self) -> int:
+        """When its bytes were changed, in whole seconds UTC since 1970."""
+        return self.modified_ns // 10**9
 
 
 def survey(members: Iterable[Member], left_out: list[str]) -> Iterator[Found]:
@@ -197,8 +204,8 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _found(path: Path, name: str, status: os.stat_result) -> Found:
-    modified = int(status.st_mtime)
-    return Found(path, name, status.st_mode, status.st_size, modified, status.st_ctime_ns)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return Found(path, name, status.st_mode, status.st_size, status.st_ino, *times)
 
 
 def _is_packable(mode: int) -> bool:

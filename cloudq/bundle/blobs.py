@@ -1,6 +1,6 @@
 """Input blobs: archives of inputs beside the bundles, who refers to them, and when they may go.
 
-Below `agent/.blobs/<fingerprint>/` lie all archives whose contents have the same names, sizes and times, so
+Below `agent/.blobs/<fingerprint>/` lie all archives whose contents had the same names, sizes and times, so
 that a client knows before it reads a file whether there can be one. For each there is
 `kept/<job>/input.zip`, then `kept/<job>/sum-<digest>`, without which no other job refers to it, and
 `kept/<job>/condemned` once none must; and `refs/<job>` for each job that has one of them. Why no job can lose
@@ -9,6 +9,7 @@ its inputs: docs/reliability.md.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from pathlib import Path
 from cloudq.ahead import in_order
 from cloudq.bundle.remote_file import RemoteFile
 from cloudq.digests import RunningDigest, algorithm_of, known_algorithms
-from cloudq.errors import RefusedError
+from cloudq.errors import RefusedError, StoreError
 from cloudq.job import InputBlob, Job, is_job_id
 from cloudq.store import PART, Entry, Store
 from cloudq.store.files import appearing
@@ -42,6 +43,8 @@ _NAME = re.compile(
     r"[0-9a-f]{64}/(?:refs/(?P<referrer>[^/]+)"
     r"|kept/(?P<holder>[^/]+)/(?P<kind>input\.zip|condemned|sum-(?:blake3-)?[0-9a-f]{64}))\Z"
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Blobs:
         """
         entry = self.store.upload_blocks(blocks, self._archive(fingerprint, job_id), expected=expected)
         blob = InputBlob(fingerprint, running.digest(), entry.size, job_id)
-        self.store.write(self._key(fingerprint, "kept", f"{job_id}/{_SUM}{blob.digest}"), b"")
+        try:
+            self.store.write(self._key(fingerprint, "kept", f"{job_id}/{_SUM}{blob.digest}"), b"")
+        except StoreError as error:
+            logger.warning("inputs: sent, but other jobs will not find them: %s", error)
         return blob
 
     def open(self, blob: InputBlob) -> RemoteFile:

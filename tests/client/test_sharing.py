@@ -12,7 +12,7 @@ from typing import Optional
 import pytest
 
 from cloudq import signing
-from cloudq.archive import Member
+from cloudq.archive import Found
 from cloudq.bundle import JOB_SIGNATURE, Bundles
 from cloudq.client.commands.repair import find_removals
 from cloudq.client.diagnosis.why import read_demand
@@ -107,9 +107,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     packed = archives._packed
 
-    def noted(members: Iterable[Member], running: RunningDigest) -> Iterator[bytes]:
-        made.append(next(iter(members))[1])
-        return packed(members, running)
+    def noted(found: Iterable[Found], running: RunningDigest) -> Iterator[bytes]:
+        made.append(next(iter(found)).name)
+        return packed(found, running)
 
     monkeypatch.setattr(archives, "_packed", noted)
     return made

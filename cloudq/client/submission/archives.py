@@ -1,21 +1,24 @@
 """Archives of inputs, made while they are sent: no copy of them is on the disk, and they are read once.
 
-Files may change meanwhile. If any has, all are read once more, and other bytes than those that were sent end
-the submission.
+What there is is found before, and files may change meanwhile. One that only grows is taken as it is. If any
+was touched after it was packed, all are read once more, and other bytes than those that were sent end the
+submission.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Optional
 
-from cloudq.archive import Found, Member, pack_blocks, shown, survey
+from cloudq.archive import Found, pack_blocks, shown, survey
 from cloudq.client.submission.inputs import Input
 from cloudq.config import ClientConfig
 from cloudq.digests import SHA256, RunningDigest, algorithm_of, digest_file, known_algorithms
@@ -28,19 +31,22 @@ LARGE = 8 * 1024 * 1024
 time than to send these. What is smaller is made before, in memory."""
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Contents:
     """What there is of an input.
 
     Attributes:
-        input: What the user named.
-        files: How many files and links it is.
+        found: Itself, and all that is below it.
+        files: How many files and links these are.
         size: About how many bytes these have.
         fingerprint: Digest of what can be told of it without reading files: names, kinds, permissions, sizes
             and times. The same input has the same; others might.
     """
 
-    input: Input
+    found: tuple[Found, ...]
     files: int
     size: int
     fingerprint: str
@@ -85,16 +91,17 @@ def look_through(item: Input) -> Contents:
     left_out: list[str] = []
     fingerprint = hashlib.sha256()
     files = size = 0
-    for found in survey([(item.path, item.name)], left_out):
+    found = tuple(survey([(item.path, item.name)], left_out))
+    for each in found:
         # What a folder has itself depends on the file system.
-        length = 0 if found.is_folder else found.size
-        facts = f"{found.name}\0{found.mode:o} {length} {found.modified}\n"
+        length = 0 if each.is_folder else each.size
+        facts = f"{each.name}\0{each.mode:o} {length} {each.modified}\n"
         fingerprint.update(facts.encode("utf-8", "backslashreplace"))
-        files, size = files + (not found.is_folder), size + length
-        if stat.S_ISREG(found.mode) and not os.access(found.path, os.R_OK):
-            left_out.append(f"{shown(found.name)}: Permission denied")
+        files, size = files + (not each.is_folder), size + length
+        if stat.S_ISREG(each.mode) and not os.access(each.path, os.R_OK):
+            left_out.append(f"{shown(each.name)}: Permission denied")
     _check_complete(left_out)
-    return Contents(item, files, size, fingerprint.hexdigest())
+    return Contents(found, files, size, fingerprint.hexdigest())
 
 
 def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
@@ -108,12 +115,12 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
             raise that by its blocks, or that something has changed meanwhile.
     """
     files, size = sum(part.files for part in contents), sum(part.size for part in contents)
-    members = [(part.input.path, part.input.name) for part in contents]
+    found = tuple(chain.from_iterable(part.found for part in contents))
     fingerprint = hashlib.sha256("".join(part.fingerprint for part in contents).encode()).hexdigest()
     if size >= LARGE:
-        return InputArchive(partial(_packed, members), size, algorithm, "", fingerprint, files)
+        return InputArchive(partial(_packed, found), size, algorithm, "", fingerprint, files)
     running = RunningDigest(algorithm)
-    data = tuple(_packed(members, running))
+    data = tuple(_packed(found, running))
     size = sum(map(len, data))
     return InputArchive(partial(_summed, data), size, algorithm, running.digest(), fingerprint, files)
 
@@ -130,31 +137,55 @@ def archive_in(blob: InputBlob) -> InputArchive:
     return InputArchive(partial(_gone, blob), blob.size, algorithm, blob.digest, blob.fingerprint)
 
 
-def _packed(members: Iterable[Member], running: RunningDigest) -> Iterator[bytes]:
-    """Yield the archive of members while it is made. Raises InputError."""
+def _packed(found: Iterable[Found], running: RunningDigest) -> Iterator[bytes]:
+    """Yield the archive of what was found while it is made. Raises InputError."""
     left_out: list[str] = []
-    found: list[Found] = []
-
-    def noted(each: Found) -> Found:
-        found.append(each)
-        return each
-
-    # Each is looked at right before it is packed, so that it has not changed since.
-    for block in _summed(pack_blocks(map(noted, survey(members, left_out)), left_out), running):
+    packed: list[Found] = []
+    for block in _summed(pack_blocks(_in_turn(found, packed), left_out), running):
         _check_complete(left_out)
         yield block
-    changed = [each for each in found if not each.is_folder and _now(each) != each]
-    if changed and not _makes(found, running.digest()):
-        # Rather one that did not only grow.
-        shrunk = [each for each in changed if (now := _now(each)) is None or now.size <= each.size]
-        raise InputError(
-            f"--input: changed while it was being sent: {shown([*shrunk, *changed][0].name)}",
-            hint="submit again when nobody writes to it, or submit a copy",
-        )
+    # Of those that were touched since, the archive may still be the same.
+    files = [each for each in packed if not each.is_folder]
+    touched = [(each, now) for each in files if (now := _now(each)) != each]
+    for each, now in touched:
+        if now is None or (now.size != each.size and not _has_grown(each, now)):
+            raise _has_changed(each)
+    if touched and not _makes(packed, running.digest()):
+        others = [each for each, now in touched if now and now.size == each.size]
+        raise _has_changed([*others, touched[0][0]][0])
+
+
+def _in_turn(found: Iterable[Found], packed: list[Found]) -> Iterator[Found]:
+    """Yield what was found, a file as it is when its turn comes, and note that. Raises InputError.
+
+    It may only have grown: what else has happened to a file that was not read yet cannot be told.
+    """
+    for each in found:
+        now = each if each.is_folder else _now(each)
+        if now is None or not (_looks_the_same(each, now) or _has_grown(each, now)):
+            raise _has_changed(each)
+        packed.append(now)
+        yield now
+
+
+def _looks_the_same(before: Found, now: Found) -> bool:
+    return (before.size, before.modified_ns) == (now.size, now.modified_ns)
+
+
+def _has_grown(before: Found, now: Found) -> bool:
+    return before.size < now.size and before.inode == now.inode
+
+
+def _has_changed(found: Found) -> InputError:
+    return InputError(
+        f"--input: changed while it was being read: {shown(found.name)}",
+        hint="submit again when nobody writes to it, or submit a copy",
+    )
 
 
 def _makes(found: Sequence[Found], digest: str) -> bool:
-    """Tell whether what was found still makes the archive of a digest: files may only have grown."""
+    """Tell whether what was found makes the archive of a digest once more."""
+    logger.info("inputs: some were touched meanwhile, so all are read once more")
     left_out: list[str] = []
     running = RunningDigest(algorithm_of(digest))
     for block in pack_blocks(found, left_out):
