@@ -20,9 +20,7 @@ MAX_TASKS = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _LIMIT = re.compile(r"[0-9]{1,10}\Z")
 _SPAN = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?\Z")
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
-_DIGEST = re.compile(r"(?:blake3-)?[0-9a-f]{64}\Z")
-_SIZE = re.compile(r"[0-9]{1,18}\Z")
+_INPUT_BLOB = re.compile(r"([0-9a-f]{64}):((?:blake3-)?[0-9a-f]{64}):([0-9]{1,18}):([^:]+)\Z")
 RESERVED_FIRST_PARTS = frozenset({"agent"})
 
 
@@ -197,11 +195,10 @@ class InputBlob:
     @classmethod
     def parse(cls, text: str) -> InputBlob:
         """Parse `FINGERPRINT:DIGEST:SIZE:HOLDER`. Raises InputError."""
-        fingerprint, digest, size, holder = (text.split(":", 3) + [""] * 3)[:4]
-        digests_match = _FINGERPRINT.match(fingerprint) and _DIGEST.match(digest)
-        if not (digests_match and _SIZE.match(size) and is_job_id(holder)):
+        match = _INPUT_BLOB.match(text)
+        if not (match and is_job_id(match[4])):
             raise InputError(f"expected FINGERPRINT:DIGEST:SIZE:JOB, got {text!r:.100}")
-        return cls(fingerprint, digest, int(size), holder)
+        return cls(match[1], match[2], int(match[3]), match[4])
 
     def __str__(self) -> str:
         return f"{self.fingerprint}:{self.digest}:{self.size}:{self.holder}"

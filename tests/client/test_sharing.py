@@ -425,6 +425,4 @@ def test_more_inputs_than_a_job_may_refer_to_share_one_archive(
     ],
 )
 def test_amounts_are_told_in_units_of_a_thousand(files: int, size: int, text: str) -> None:
-    amount = sharing._Amount()
-    amount.add(files, size)
-    assert str(amount) == text
+    assert sharing._amount([(files, size)]) == text

@@ -30,7 +30,6 @@ LARGE = 8 * 1024 * 1024
 """Bytes of inputs from which on they are made while they are sent, and shared: four requests more cost less
 time than to send these. What is smaller is made before, in memory."""
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -118,7 +117,8 @@ def pack(contents: Sequence[Contents], algorithm: str) -> InputArchive:
     found = tuple(chain.from_iterable(part.found for part in contents))
     fingerprint = hashlib.sha256("".join(part.fingerprint for part in contents).encode()).hexdigest()
     if size >= LARGE:
-        return InputArchive(partial(_packed, found), size, algorithm, "", fingerprint, files)
+        large = partial(_packed, found)
+        return InputArchive(large, size, algorithm, fingerprint=fingerprint, files=files)
     running = RunningDigest(algorithm)
     data = tuple(_packed(found, running))
     size = sum(map(len, data))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Optional
 
 from cloudq.bundle import Bundles
@@ -63,19 +62,19 @@ def place(bundles: Bundles, job_id: str, wanted: Iterable[InputArchive]) -> tupl
         StoreError: It could not be stored.
     """
     blobs: list[InputBlob] = []
-    found, sent = _Amount(), _Amount()
+    found: list[tuple[int, int]] = []
+    sent: list[tuple[int, int]] = []
     for archive in wanted:
         # One at a time: of several jobs of this process with the same inputs, the first one sends them.
         with _sending:
             bundles.blobs.refer(archive.fingerprint, job_id)
             kept = _find(bundles, archive)
             blob = kept or _send(bundles, job_id, archive)
-        (found if kept else sent).add(archive.files, blob.size)
+        (found if kept else sent).append((archive.files, blob.size))
         blobs.append(blob)
-    if found.size:
-        logger.info("inputs: %s, already in the bucket", found)
-    if found.size and sent.size:
-        logger.info("inputs: %s, sent", sent)
+    for what, said in ((found, "already in the bucket"), (sent, "sent")):
+        if found and what:
+            logger.info("inputs: %s, %s", _amount(what), said)
     return tuple(blobs)
 
 
@@ -97,22 +96,13 @@ def _send(bundles: Bundles, job_id: str, archive: InputArchive) -> InputBlob:
         return bundles.blobs.upload(archive.fingerprint, job_id, blocks, running, expected=archive.size)
 
 
-@dataclass
-class _Amount:
-    """An amount of inputs, for a person."""
-
-    files: int = 0
-    size: int = 0
-
-    def add(self, files: int, size: int) -> None:
-        self.files += files
-        self.size += size
-
-    def __str__(self) -> str:
-        size, unit = float(self.size), "bytes"
-        for larger in ("kB", "MB", "GB", "TB"):
-            if size < 1000:
-                break
-            size, unit = size / 1000, larger
-        amount = f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        return f"{self.files} file{'s' * (self.files > 1)}, {amount}" if self.files else amount
+def _amount(parts: Sequence[tuple[int, int]]) -> str:
+    """Say how many files and bytes there are in all, for a person."""
+    files, size = sum(files for files, _ in parts), float(sum(size for _, size in parts))
+    unit = "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    amount = f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+    return f"{files} file{'s' * (files > 1)}, {amount}" if files else amount
