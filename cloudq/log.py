@@ -31,6 +31,10 @@ class AgentLogHandler(RotatingFileHandler):
             self.baseFilename, "a", encoding="utf-8", errors="replace", opener=private
         )
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802 - logging's name
+        """Tell whether the file is full; the original looks at the file system at each line for that."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
     def reopen(self) -> None:
         """Go on in a new file of the same name, after somebody moved the old one away."""
         self.acquire()

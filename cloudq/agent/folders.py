@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,13 +31,18 @@ class Folders:
 
     def prepare(self) -> None:
         """Make the folders, for their owner only."""
-        for folder in (self.root, self.cache, self.root / "spool"):
+        for folder in (self.root, self.cache, self.spools):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    @property
+    @cached_property
     def cache(self) -> Path:
         """The folder of all work folders, as in CloudQ 1.2."""
         return self.root / "cache"
+
+    @cached_property
+    def spools(self) -> Path:
+        """The folder of all spool folders."""
+        return self.root / "spool"
 
     def work_dir(self, job_id: str) -> Path:
         """The working directory of a job."""
@@ -48,7 +54,7 @@ class Folders:
 
     def spool(self, job_id: str) -> Path:
         """The folder of what CloudQ keeps about a job while it has it."""
-        return self.root / "spool" / job_id
+        return self.spools / job_id
 
     def log(self, job_id: str, stream: str) -> Path:
         """The file that `stdout` or `stderr` of a job goes to; `.TASK` is appended for array jobs."""
@@ -76,7 +82,7 @@ class Folders:
 
     def job_ids(self) -> Iterator[str]:
         """Yield the ids of all jobs that have a folder here."""
-        found = {path.name for path in (*self.cache.glob("*"), *(self.root / "spool").glob("*"))}
+        found = {path.name for path in (*self.cache.glob("*"), *self.spools.glob("*"))}
         return (name for name in sorted(found) if is_job_id(name))
 
     def remove(self, job_id: str) -> None:

@@ -57,6 +57,7 @@ class ActiveJob:
     Attributes:
         record: The manifest as last read or written.
         recovered: True if it was found again at a start: what happened before is not remembered.
+        untouched: True until the first step after our claim: nothing of an earlier one has to be looked for.
         cancel_noticed: Somebody may have asked to cancel it.
         cancelled_at: When the scheduler was last asked to cancel it.
         missing_since, settling_since: As in `lifecycle.Evidence`.
@@ -78,6 +79,7 @@ class ActiveJob:
 
     record: Record
     recovered: bool = False
+    untouched: bool = False
     cancel_noticed: bool = False
     cancelled_at: Optional[datetime] = None
     missing_since: dict[Optional[int], datetime] = field(default_factory=dict)

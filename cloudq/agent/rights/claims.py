@@ -36,7 +36,6 @@ def remember_claim(place: Workplace, job: Job) -> None:
         OSError: It could not be kept.
     """
     kept = {"claim_token": job.claim_token, "attempt": job.attempt}
-    place.folders.spool(job.id).mkdir(mode=0o700, parents=True, exist_ok=True)
     with appearing(place.folders.claim(job.id)) as file:
         file.write(json.dumps(kept).encode("ascii"))
 

@@ -42,11 +42,8 @@ def prepare(
     """
     check_script_name(job.name)
     delivery = admit(place, job, entries)
-    work_dir, spool = place.folders.work_dir(job.id), place.folders.spool(job.id)
-    remove_tree(work_dir)
-    work_dir.mkdir(mode=0o700)
-    spool.mkdir(mode=0o700, exist_ok=True)
-    place.folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)
+    work_dir = place.folders.work_dir(job.id)
+    _make_folders(place, job.id)
     script = delivery.read(job.name)
     stage_in(place, delivery, script)
     _write_script(work_dir / job.name, script)
@@ -69,6 +66,21 @@ def prepare(
         project=project,
     )
     return submission, job, delivery.principals
+
+
+def _make_folders(place: Workplace, job_id: str) -> None:
+    """Make the job's folders, the work folder an empty one; mostly nothing of them is there."""
+    folders = place.folders
+    try:
+        folders.work_dir(job_id).mkdir(mode=0o700)
+    except FileExistsError:
+        remove_tree(folders.work_dir(job_id))
+        folders.work_dir(job_id).mkdir(mode=0o700)
+    try:
+        folders.copies(job_id).mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        folders.spool(job_id).mkdir(mode=0o700)
+        folders.copies(job_id).mkdir(mode=0o700)
 
 
 def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[bytes, str]:
@@ -124,9 +136,15 @@ def _split_options(job: Job) -> tuple[str, ...]:
 
 def _write_script(path: Path, content: bytes) -> None:
     """Write a script that its owner may run; an input of the same name is never followed or kept."""
-    if path.is_dir() and not path.is_symlink():
-        raise ArchiveError(f"{INPUT}: has a folder {path.name!r}, which is the name of the script")
-    if os.path.lexists(path):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        descriptor = os.open(path, flags, 0o700)
+    except FileExistsError:
+        if path.is_dir() and not path.is_symlink():
+            raise ArchiveError(
+                f"{INPUT}: has a folder {path.name!r}, which is the name of the script"
+            ) from None
         path.unlink()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
+        descriptor = os.open(path, flags, 0o700)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)

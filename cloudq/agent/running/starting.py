@@ -48,20 +48,25 @@ def start(place: Workplace, active: ActiveJob) -> None:
     Raises:
         StoreError, CommandError: A fault that may pass; call again later.
     """
-    job = active.job
+    untouched, active.untouched = active.untouched, False
     try:
-        native_id = _find_submitted(place, active)
-        if native_id is None:
-            if _has_run(place, active) or _may_still_appear(place, active):
-                return
+        if untouched or not _was_submitted(place, active):
             _submit(place, active)
-        else:
-            logger.info("job %s: found again in the queue as %s", job.id, native_id)
-            _record_submission(place, active, native_id, job.submit_command)
     except NotFoundError as error:
         active.outcome = Task(JobState.ERROR, f"the bundle is not complete: {error}")
     except _REFUSALS as error:
         active.outcome = Task(JobState.ERROR, str(error))
+
+
+def _was_submitted(place: Workplace, active: ActiveJob) -> bool:
+    """Tell whether a job was submitted before, or may have been; take it up again if it is in the queue."""
+    job = active.job
+    native_id = _find_submitted(place, active)
+    if native_id is None:
+        return _has_run(place, active) or _may_still_appear(place, active)
+    logger.info("job %s: found again in the queue as %s", job.id, native_id)
+    _record_submission(place, active, native_id, job.submit_command)
+    return True
 
 
 def _find_submitted(place: Workplace, active: ActiveJob) -> Optional[str]:

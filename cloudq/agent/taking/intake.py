@@ -147,9 +147,11 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     """
     job_id, system = candidate.job.id, place.config.name
     spool = place.folders.spool(job_id)
-    if spool.exists():
+    try:
+        spool.mkdir(mode=0o700)
+    except FileExistsError:
         let_go(place, candidate.job)  # The job was ours before, and was requeued.
-    spool.mkdir(mode=0o700, exist_ok=True)
+        spool.mkdir(mode=0o700)
     try:
         place.bundles.markers.mark_active(system, job_id)
     except StoreError:
@@ -168,7 +170,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         return None
     remember_claim(place, record.job)
     logger.info("job %s: claimed (%r)", job_id, candidate.job.name)
-    return ActiveJob(record, outcome=candidate.outcome)
+    return ActiveJob(record, untouched=True, outcome=candidate.outcome)
 
 
 def delete_unclaimed(place: Workplace, record: Record) -> None:
