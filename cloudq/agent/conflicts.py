@@ -63,7 +63,8 @@ def surrender(place: Workplace, roster: Roster, active: ActiveJob) -> None:
         CopyRunsError, CommandError, SchedulerOutputError: As `let_go`.
     """
     job, bundles = active.job, place.bundles
-    let_go(place, job, native_id=job.native_id)
+    unrecorded = active.submission.native_id if active.submission else ""
+    let_go(place, job, native_id=job.native_id or unrecorded)
     bundles.markers.unmark_active(place.config.name, job.id)
     # Before it is announced: a notice of a job that is held is taken for one about that.
     roster.remove(job.id)

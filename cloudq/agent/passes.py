@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Optional
 
 from cloudq.agent import conflicts
 from cloudq.agent.collecting import Collector
-from cloudq.agent.crew import Crew
+from cloudq.agent.crew import Crew, Rest
 from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.pauses import lasts
 from cloudq.agent.queue import Answer
@@ -19,7 +20,7 @@ from cloudq.agent.roster import Roster
 from cloudq.agent.running.copying import answer_requests
 from cloudq.agent.running.finishing import finish
 from cloudq.agent.running.following import follow, is_at_rest
-from cloudq.agent.running.starting import start
+from cloudq.agent.running.starting import record_submission, start
 from cloudq.agent.schedulers.base import TaskStatuses
 from cloudq.agent.taking import intake
 from cloudq.agent.taking.reception import Reception
@@ -128,12 +129,13 @@ class Agent:
             active.cancel_noticed = active.claim_doubted = True
             self.crew.give(f"marker {job_id}", self.place.bundles.markers.remove_notice, mailbox, job_id)
 
-    def _receive(self, job_id: str, mailbox: str, announced: datetime) -> None:
+    def _receive(self, job_id: str, mailbox: str, announced: datetime) -> Optional[Rest]:
         active = self._reception.receive(job_id, mailbox, announced)
         if active is not None and active.recovered:
             self._recovery.recover(active.record)
         elif active is not None:
-            self._work_on(active, None)
+            return self._work_on(active, None)
+        return None
 
     def _is_sweep_due(self) -> bool:
         """Tell whether the last sweep has cost less than a request a pass by now, or is long ago."""
@@ -214,9 +216,10 @@ class Agent:
         else:
             self.scheduler_trouble.over(self.place.now())
 
-    def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
+    def _work_on(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> Optional[Rest]:
+        """Move a job forward. That it was submitted is recorded after other jobs have been submitted, too."""
         if active.not_before is not None and lasts(self.place.now(), active.not_before, RETRY_AFTER):
-            return
+            return None
         try:
             try:
                 if active.claim_doubted:
@@ -233,9 +236,14 @@ class Agent:
             if str(error) != active.fault:
                 active.fault = str(error)
                 logger.warning("job %s: will be tried again: %s", active.job.id, error)
+            return None
+        unrecorded = active.submission is not None and not active.taken_away
+        return partial(self._work_on, active, None) if unrecorded else None
 
     def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
-        if active.outcome is None and not active.job.native_id:
+        if active.submission is not None:
+            record_submission(self.place, active)
+        elif active.outcome is None and not active.job.native_id:
             if self.place.queue.submissions.permits:
                 start(self.place, active)
         elif active.outcome is None:

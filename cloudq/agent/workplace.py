@@ -47,6 +47,16 @@ class Workplace:
         return job.run_system.lower() == self.config.name.lower()
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """What is not yet in the manifest of a job that was submitted: when, by what command, as what."""
+
+    native_id: str
+    command: str
+    native_script: str
+    time: datetime
+
+
 @dataclass
 class ActiveJob:
     """A job that this agent holds, and what it remembers about it from pass to pass.
@@ -58,6 +68,7 @@ class ActiveJob:
         record: The manifest as last read or written.
         recovered: True if it was found again at a start: what happened before is not remembered.
         untouched: True until the first step after our claim: nothing of an earlier one has to be looked for.
+        submission: What is to be recorded of its submission.
         cancel_noticed: Somebody may have asked to cancel it.
         cancelled_at: When the scheduler was last asked to cancel it.
         missing_since, settling_since: As in `lifecycle.Evidence`.
@@ -80,6 +91,7 @@ class ActiveJob:
     record: Record
     recovered: bool = False
     untouched: bool = False
+    submission: Optional[Submitted] = None
     cancel_noticed: bool = False
     cancelled_at: Optional[datetime] = None
     missing_since: dict[Optional[int], datetime] = field(default_factory=dict)

@@ -92,12 +92,8 @@ class Doom:
 class OneHand(Crew):
     """Does everything at once, so that a life goes the same way each time."""
 
-    def give(self, key: str, function: Callable[..., None], *args: object) -> bool:
-        if self.stopping or key in self._in_hand:
-            return False
-        self._in_hand.add(key)
-        self._call(key, function, *args)
-        return True
+    def _begin(self, function: Callable[..., None], *args: object) -> None:
+        function(*args)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from cloudq.agent.rights import claims
 from cloudq.agent.rights.admission import cancel_requested
 from cloudq.agent.running.following import read_exit_code
 from cloudq.agent.running.preparing import prepare, remaining
-from cloudq.agent.workplace import ActiveJob, Workplace
+from cloudq.agent.workplace import ActiveJob, Submitted, Workplace
 from cloudq.bundle import CANCEL
 from cloudq.errors import (
     ArchiveError,
@@ -43,7 +43,7 @@ def start(place: Workplace, active: ActiveJob) -> None:
     """Bring a claimed job into the queue, or set its outcome if it cannot be.
 
     Safe to call again after any fault or crash: a job that may have been submitted is looked up by
-    its tag first.
+    its tag first. What was submitted is written down by `record_submission`.
 
     Raises:
         StoreError, CommandError: A fault that may pass; call again later.
@@ -65,7 +65,7 @@ def _was_submitted(place: Workplace, active: ActiveJob) -> bool:
     if native_id is None:
         return _has_run(place, active) or _may_still_appear(place, active)
     logger.info("job %s: found again in the queue as %s", job.id, native_id)
-    _record_submission(place, active, native_id, job.submit_command)
+    _note_submission(place, active, native_id, job.submit_command)
     return True
 
 
@@ -129,7 +129,7 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
         _settle_failure(place, active, job, error)
     else:
         active.record = replace(active.record, job=job)
-        _record_submission(place, active, native_id, shlex.join(command))
+        _note_submission(place, active, native_id, shlex.join(command))
 
 
 def _settle_failure(place: Workplace, active: ActiveJob, job: Job, error: CommandError) -> None:
@@ -158,7 +158,7 @@ def _settle_failure(place: Workplace, active: ActiveJob, job: Job, error: Comman
     else:
         logger.warning("job %s: submitted as %s, although: %s", job.id, found, error)
         active.record = replace(active.record, job=job)
-        _record_submission(place, active, found, job.submit_command)
+        _note_submission(place, active, found, job.submit_command)
 
 
 def _was_killed(status: int) -> bool:
@@ -176,26 +176,42 @@ def _group(place: Workplace, command: str) -> str:
     return words[words.index("-g") + 1] if "-g" in words[:-1] else ""
 
 
-def _record_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
-    group = _group(place, command)
-    added = f"-g {group}" if group and active.job.kind is JobKind.META else ""
+def _note_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
+    """Remember a submission; until it is in the manifest, the file `submitting` tells of it."""
+    active.submission = Submitted(native_id, command, active.job.native_script, place.now())
+    logger.info("job %s: submitted as %s", active.job.id, native_id)
+
+
+def record_submission(place: Workplace, active: ActiveJob) -> None:
+    """Write into the manifest that a job was submitted, and as what.
+
+    Raises:
+        StoreError: It could not be written; call again later.
+        ConflictError: Somebody else has written the manifest.
+    """
+    submission, job = active.submission, active.job
+    if submission is None:
+        raise ValueError("record_submission: the job has not been submitted")
+    group = _group(place, submission.command)
+    added = f"-g {group}" if group and job.kind is JobKind.META else ""
     job = replace(
-        active.job,
+        job,
         state=JobState.READY,
-        native_id=native_id,
-        submit_command=command,
+        native_id=submission.native_id,
+        native_script=submission.native_script,
+        submit_command=submission.command,
         native_options=added,
         local_account=place.account,
         local_group=group,
-        work_dir=str(place.folders.work_dir(active.job.id)),
-        ready=place.now(),
+        work_dir=str(place.folders.work_dir(job.id)),
+        ready=submission.time,
         reason="",
     )
     if place.signed_only:
-        place.ledger.record(job, native_id)
+        place.ledger.record(job, job.native_id)
     active.record = place.bundles.save(active.record, job)
+    active.submission = None
     place.folders.submitting(job.id).unlink(missing_ok=True)
-    logger.info("job %s: submitted as %s", job.id, native_id)
 
 
 def _explained(job: Job, error: InputError) -> InputError:

@@ -1,0 +1,193 @@
+"""The crew: rests wait for what is to be begun, but not for long, and none is left undone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from cloudq.agent import crew as crew_module
+from cloudq.agent.crew import Crew, Rest
+from cloudq.agent.queue import Queue
+from cloudq.errors import StoreError
+from cloudq.job import JobState
+from cloudq.process import DEFAULT_TIMEOUT, Completed
+from cloudq.store.memory import MemoryStore
+from tests.agent.cluster import FakeScheduler
+from tests.agent.conftest import Site, run_passes
+
+A_MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Diary:
+    """Work that writes down what was done; the first piece of it waits until all has been given."""
+
+    lines: list[str] = field(default_factory=list)
+    given: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, name: str) -> Optional[Rest]:
+        assert self.given.wait(60)
+        self.lines.append(f"begin {name}")
+        return lambda: self.end(name)
+
+    def end(self, name: str) -> Optional[Rest]:
+        self.lines.append(f"end {name}")
+        return None
+
+
+def test_rests_come_after_what_was_given_before() -> None:
+    crew, diary = Crew(1), Diary()
+    for name in "abc":
+        assert crew.give(name, diary.begin, name)
+    diary.given.set()
+    assert crew.wait(A_MINUTE)
+    assert diary.lines == ["begin a", "begin b", "begin c", "end a", "end b", "end c"]
+
+
+def test_a_rest_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PATIENCE", 0.0)
+    crew, diary = Crew(1), Diary()
+    for name in "abc":
+        assert crew.give(name, diary.begin, name)
+    diary.given.set()
+    assert crew.wait(A_MINUTE)
+    assert diary.lines == ["begin a", "end a", "begin b", "end b", "begin c", "end c"]
+
+
+def test_what_has_a_rest_is_in_hand_until_that_is_done() -> None:
+    crew, diary = Crew(1), Diary()
+    diary.given.set()
+    refused: list[bool] = []
+
+    def rest() -> None:
+        refused.append(crew.give("a", diary.begin, "again"))
+
+    assert crew.give("a", lambda: rest)
+    assert crew.wait(A_MINUTE)
+    assert (refused, diary.lines) == ([False], [])
+    assert crew.give("a", diary.begin, "later")
+    assert crew.wait(A_MINUTE)
+    assert diary.lines == ["begin later", "end later"]
+
+
+def test_a_rest_may_leave_another_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    crew, diary = Crew(1), Diary()
+
+    def fail() -> None:
+        raise StoreError("gone")
+
+    assert crew.give("a", lambda: lambda: lambda: diary.end("a"))
+    assert crew.give("b", lambda: fail)
+    assert crew.wait(A_MINUTE)
+    assert diary.lines == ["end a"]
+    assert [record.message for record in caplog.records] == ["b: gone"]
+    assert crew.give("b", lambda: None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_crew_that_stops_does_the_rests_and_begins_nothing(threads: int) -> None:
+    crew, diary = Crew(threads), Diary()
+    for name in "abcdef":
+        crew.give(name, diary.begin, name)
+    crew.stop()
+    diary.given.set()
+    assert crew.wait(A_MINUTE)
+    begun = {line.split()[1] for line in diary.lines if line.startswith("begin")}
+    assert 0 < len(begun) <= threads
+    assert begun == {line.split()[1] for line in diary.lines if line.startswith("end")}
+    assert not crew.give("g", diary.begin, "g")
+
+
+@dataclass
+class WatchedCluster:
+    """A cluster that notes what the manifests say whenever it is given a job."""
+
+    site: Site
+    seen: list[list[str]] = field(default_factory=list)
+    given: threading.Event = field(default_factory=threading.Event)
+
+    def run(
+        self, argv: Sequence[str], *, cwd: Optional[Path] = None, timeout: timedelta = DEFAULT_TIMEOUT
+    ) -> Completed:
+        if argv[1] == "submit":
+            assert self.given.wait(60)
+            self.seen.append(sorted(self.site.job(job_id).state.value for job_id in self.site.bundles.ids()))
+        return self.site.cluster.run(argv, cwd=cwd, timeout=timeout)
+
+
+@pytest.fixture
+def watched(site: Site) -> WatchedCluster:
+    """A site whose agent has one worker."""
+    watched = WatchedCluster(site)
+    site.settings["workers"] = 0
+    site.queue = Queue(FakeScheduler(), watched.run, A_MINUTE)
+    return watched
+
+
+def test_all_jobs_are_submitted_before_that_is_recorded(site: Site, watched: WatchedCluster) -> None:
+    agent = site.new_agent()
+    jobs = [site.submit() for _ in range(3)]
+    agent.run_pass()
+    watched.given.set()
+    assert agent.crew.wait(A_MINUTE)
+    assert watched.seen == [["INIT"] * 3] * 3
+    assert {site.job(job.id).state for job in jobs} == {JobState.READY}
+
+
+def test_a_submission_is_recorded_although_the_agent_stops(site: Site, watched: WatchedCluster) -> None:
+    agent = site.new_agent()
+    jobs = [site.submit() for _ in range(3)]
+    agent.run_pass()
+    agent.crew.stop()
+    watched.given.set()
+    assert agent.crew.wait(A_MINUTE)
+    recorded = [job for job in jobs if site.job(job.id).native_id]
+    assert len(recorded) == len(site.cluster.jobs) == 1
+    assert not site.folders.submitting(recorded[0].id).exists()
+
+
+class BusyStore(MemoryStore):
+    """Refuses the second conditional write: the first is the claim, the second the record."""
+
+    writes = 0
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        self.writes += 1
+        if self.writes == 2:
+            raise StoreError("503 Slow Down")
+        return super().replace(key, data, etag=etag)
+
+
+def test_a_fault_at_the_record_is_made_good_without_another_submission(site: Site) -> None:
+    site.store = BusyStore()
+    agent = site.new_agent()
+    job = site.submit()
+    run_passes(agent)
+    assert (site.cluster.count("submit"), site.job(job.id).state) == (1, JobState.INIT)
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert (site.cluster.count("submit"), site.job(job.id).state) == (1, JobState.READY)
+    assert not site.cluster.count("find")
+
+
+def test_a_job_taken_away_before_the_record_is_cancelled(site: Site, watched: WatchedCluster) -> None:
+    agent = site.new_agent()
+    job = site.submit()
+    agent.run_pass()
+    held = site.bundles.load(job.id)
+    while not held.job.run_system:
+        held = site.bundles.load(job.id)
+    site.bundles.save(held, replace(held.job, claim_token="another's", run_system="there"))
+    watched.given.set()
+    assert agent.crew.wait(A_MINUTE)
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert (site.cluster.count("submit"), site.cluster.count("cancel")) == (1, 1)
+    assert (site.job(job.id).run_system, site.job(job.id).native_id) == ("there", "")
+    assert not agent.roster.all()
