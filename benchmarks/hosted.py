@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,11 +36,12 @@ _COUNTED = ("squeue", "sacct", "sbatch", "scontrol")
 
 @dataclass(frozen=True)
 class HostedAgent:
-    """A running agent: its process, its bucket, and the scheduler commands that it has run."""
+    """A running agent: its process, its bucket, the scheduler commands that it has run, and its log."""
 
     process: subprocess.Popen[bytes]
     bundles: Bundles
     calls: Path
+    log: Path
 
     def cpu_seconds(self) -> tuple[float, float]:
         """Return what the process has used of a core, and what its scheduler commands have."""
@@ -86,20 +87,23 @@ class HostedAgent:
 
 
 @contextmanager
-def hosted_agent(endpoint: str, *, interval: int = 5) -> Iterator[HostedAgent]:
+def hosted_agent(
+    endpoint: str, *, interval: int = 5, counted: Sequence[str] = _COUNTED
+) -> Iterator[HostedAgent]:
     """Start an agent; at the end it, its jobs and its bucket are gone.
 
     Args:
         interval: Seconds between its passes; all other settings are the default ones.
+        counted: Commands of the scheduler that are counted; by a script for each, which takes time.
     """
     folder = Path(tempfile.mkdtemp(prefix="cloudq-bench-"))
     address = StoreAddress(endpoint, f"bench-{uuid.uuid4().hex[:12]}")
     client = make_client(address)
     client.create_bucket(Bucket=address.bucket)
     store = open_store(address)
-    process = _start(folder, address, interval)
+    process = _start(folder, address, interval, counted)
     try:
-        yield HostedAgent(process, Bundles(store), folder / "calls")
+        yield HostedAgent(process, Bundles(store), folder / "calls", folder / "log")
     finally:
         process.terminate()
         process.wait(60)
@@ -114,10 +118,12 @@ def cancel_all() -> None:
     subprocess.run(["scancel", "--me"], check=True)
 
 
-def _start(folder: Path, address: StoreAddress, interval: int) -> subprocess.Popen[bytes]:
+def _start(
+    folder: Path, address: StoreAddress, interval: int, counted: Sequence[str]
+) -> subprocess.Popen[bytes]:
     commands = folder / "commands"
     commands.mkdir()
-    for name in _COUNTED:
+    for name in counted:
         real = shutil.which(name)
         (commands / name).write_text(f'#!/bin/sh\necho {name} >> {folder}/calls\nexec {real} "$@"\n')
         (commands / name).chmod(0o755)
