@@ -51,6 +51,8 @@ def settle(place: Workplace, active: ActiveJob) -> None:
         active.record = place.bundles.save(mine, mine.job)
     elif same_claim:
         active.record = record
+        if record.job.native_id or record.job.state.final:
+            active.submission = None  # An agent that took over meanwhile has recorded it.
     else:
         logger.warning("job %s: its claim was taken away: ending our copy of it", job.id)
         active.taken_away = True

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Optional, Protocol
 
@@ -16,7 +16,7 @@ from cloudq.errors import CloudQError
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0
-"""The longest time, in seconds, that the rest of a piece of work waits while there is other work to begin."""
+"""Seconds that the rest of a piece of work waits for a worker."""
 
 
 class Rest(Protocol):
@@ -28,7 +28,9 @@ class Rest(Protocol):
 class Crew:
     """Threads for work that must not hold up the passes.
 
-    Work may leave a rest: that is done when all that was given before it has been begun, or after `PATIENCE`.
+    Work may leave a rest: that is done when all that was given before it has been begun. If that takes
+    longer than `PATIENCE`, because there is much to begin or all have long work in hand, a thread of its own,
+    the clerk, does it.
 
     Args:
         size: Number of threads.
@@ -37,9 +39,12 @@ class Crew:
     def __init__(self, size: int) -> None:
         self._workers = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._in_hand: set[str] = set()
-        self._futures: set[Future[None]] = set()
+        self._futures: set[Future[object]] = set()
         self._rests: deque[tuple[float, str, Rest]] = deque()
+        self._unfinished = 0
+        self._clerk: Optional[threading.Thread] = None
         self.stopping = False
 
     def give(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> bool:
@@ -59,57 +64,63 @@ class Crew:
         return True
 
     def wait(self, timeout: Optional[timedelta] = None) -> bool:
-        """Wait until nothing is in hand, also what work has given rise to; False if that took too long.
-
-        After `stop` it does itself what rests no worker has taken up.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
-        while True:
-            with self._lock:
-                futures = set(self._futures)
-            if not futures:
-                self._finish_if_stopping()
-                return True
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if wait(futures, timeout=left).not_done:
-                return False
-            # A future is done a moment before it is forgotten.
-            for future in futures:
-                self._forget(future)
+        """Wait until nothing is in hand, also what work has given rise to; False if that took too long."""
+        seconds = None if timeout is None else timeout.total_seconds()
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._futures or self._unfinished), seconds)
 
     def stop(self) -> None:
         """Begin nothing more; what is in hand goes on, with its rest."""
-        with self._lock:
+        with self._changed:
             self.stopping = True
+            self._changed.notify_all()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, function: Callable[..., None], *args: object) -> None:
+    def _begin(self, function: Callable[..., object], *args: object) -> None:
         future = self._workers.submit(function, *args)
         self._futures.add(future)
         future.add_done_callback(self._forget)
 
     def _work(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> None:
-        while self._finish_one(overdue=True):
-            pass
         self._call(key, function, *args)
-        self._finish_if_stopping()
-
-    def _work_on_rest(self) -> None:
-        self._finish_one()
-        self._finish_if_stopping()
-
-    def _finish_if_stopping(self) -> None:
         while self.stopping and self._finish_one():
             pass
 
-    def _finish_one(self, *, overdue: bool = False) -> bool:
-        """Do the rest that waits for the longest time; False if none does, or is overdue."""
+    def _leave(self, key: str, rest: Rest) -> None:
+        """Keep the rest for when all that was given before has been begun, and for the clerk."""
+        self._unfinished += 1
+        self._rests.append((time.monotonic() + PATIENCE, key, rest))
+        if not self.stopping:
+            self._begin(self._finish_one)
+        if self._clerk is None:
+            self._clerk = threading.Thread(target=self._finish_overdue, name="clerk", daemon=True)
+            self._clerk.start()
+        self._changed.notify_all()
+
+    def _finish_one(self) -> bool:
+        """Do the rest that waits for the longest time; False if none does."""
         with self._lock:
-            if not self._rests or (overdue and time.monotonic() < self._rests[0][0]):
+            if not self._rests:
                 return False
             _, key, rest = self._rests.popleft()
-        self._call(key, rest)
+        try:
+            self._call(key, rest)
+        finally:
+            with self._changed:
+                self._unfinished -= 1
+                self._changed.notify_all()
         return True
+
+    def _finish_overdue(self) -> None:
+        """Do each rest that nobody has done in time; at the end, all."""
+        while True:
+            with self._changed:
+                while not (self._rests and (self.stopping or self._rests[0][0] <= time.monotonic())):
+                    if self.stopping and not (self._futures or self._unfinished):
+                        return
+                    until = self._rests[0][0] - time.monotonic() if self._rests else None
+                    self._changed.wait(until)
+            self._finish_one()
 
     def _call(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> None:
         rest = None
@@ -123,10 +134,9 @@ class Crew:
             if rest is None:
                 self._in_hand.discard(key)
             else:
-                self._rests.append((time.monotonic() + PATIENCE, key, rest))
-                if not self.stopping:
-                    self._begin(self._work_on_rest)
+                self._leave(key, rest)
 
-    def _forget(self, future: Future[None]) -> None:
-        with self._lock:
+    def _forget(self, future: Future[object]) -> None:
+        with self._changed:
             self._futures.discard(future)
+            self._changed.notify_all()

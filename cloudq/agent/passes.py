@@ -220,6 +220,7 @@ class Agent:
         """Move a job forward. That it was submitted is recorded after other jobs have been submitted, too."""
         if active.not_before is not None and lasts(self.place.now(), active.not_before, RETRY_AFTER):
             return None
+        known = active.submission
         try:
             try:
                 if active.claim_doubted:
@@ -237,8 +238,7 @@ class Agent:
                 active.fault = str(error)
                 logger.warning("job %s: will be tried again: %s", active.job.id, error)
             return None
-        unrecorded = active.submission is not None and not active.taken_away
-        return partial(self._work_on, active, None) if unrecorded else None
+        return partial(self._work_on, active, None) if active.submission not in (None, known) else None
 
     def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
         if active.submission is not None:

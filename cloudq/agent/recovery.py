@@ -84,7 +84,6 @@ class Recovery:
         if active.job.state.final:
             finish(self._place, active)
             return
-        self._place.folders.spool(active.job.id).mkdir(mode=0o700, exist_ok=True)
         remember_claim(self._place, active.job)
         recall_outcome(self._place, active)
         recall_observations(self._place, active)

@@ -14,12 +14,13 @@ import pytest
 from cloudq.agent import crew as crew_module
 from cloudq.agent.crew import Crew, Rest
 from cloudq.agent.queue import Queue
+from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import StoreError
 from cloudq.job import JobState
 from cloudq.process import DEFAULT_TIMEOUT, Completed
 from cloudq.store.memory import MemoryStore
 from tests.agent.cluster import FakeScheduler
-from tests.agent.conftest import Site, run_passes
+from tests.agent.conftest import Site, UndisputedLease, run_passes
 
 A_MINUTE = timedelta(minutes=1)
 
@@ -50,14 +51,17 @@ def test_rests_come_after_what_was_given_before() -> None:
     assert diary.lines == ["begin a", "begin b", "begin c", "end a", "end b", "end c"]
 
 
-def test_a_rest_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "PATIENCE", 0.0)
-    crew, diary = Crew(1), Diary()
-    for name in "abc":
-        assert crew.give(name, diary.begin, name)
-    diary.given.set()
+def test_a_rest_does_not_wait_while_all_have_long_work_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PATIENCE", 0.01)
+    crew, ended, waited = Crew(1), threading.Event(), []
+
+    def work_long() -> None:
+        waited.append(ended.wait(60))
+
+    assert crew.give("a", lambda: ended.set)
+    assert crew.give("b", work_long)
     assert crew.wait(A_MINUTE)
-    assert diary.lines == ["begin a", "end a", "begin b", "end b", "begin c", "end c"]
+    assert waited == [True]
 
 
 def test_what_has_a_rest_is_in_hand_until_that_is_done() -> None:
@@ -191,3 +195,59 @@ def test_a_job_taken_away_before_the_record_is_cancelled(site: Site, watched: Wa
     assert (site.cluster.count("submit"), site.cluster.count("cancel")) == (1, 1)
     assert (site.job(job.id).run_system, site.job(job.id).native_id) == ("there", "")
     assert not agent.roster.all()
+
+
+def test_what_another_process_of_the_agent_has_recorded_is_not_written_over(
+    site: Site, watched: WatchedCluster
+) -> None:
+    """This one was halted between submission and record; the other found the job by its tag, and ended it."""
+    agent = site.new_agent()
+    job = site.submit()
+    agent.run_pass()
+    claimed = site.bundles.load(job.id)
+    while not claimed.job.run_system:
+        claimed = site.bundles.load(job.id)
+    site.bundles.save(claimed, replace(claimed.job, state=JobState.DONE, native_id="1"))
+    watched.given.set()
+    assert agent.crew.wait(A_MINUTE)
+    assert site.job(job.id).state is JobState.DONE
+    site.cluster.move("1", NativeState.COMPLETED, exit_code=0)
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert (site.job(job.id).state, agent.roster.all()) == (JobState.DONE, [])
+
+
+def test_who_has_lost_the_lease_records_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = site.new_agent()
+    job = site.submit()
+    answers = iter([True])  # before the submission
+    monkeypatch.setattr(UndisputedLease, "held", property(lambda _: next(answers, False)))
+    run_passes(agent)
+    assert (site.cluster.count("submit"), site.job(job.id).state) == (1, JobState.INIT)
+    monkeypatch.undo()
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert (site.cluster.count("submit"), site.job(job.id).state) == (1, JobState.READY)
+
+
+def test_a_copy_that_the_scheduler_does_not_know_yet_is_looked_for_again(
+    site: Site, watched: WatchedCluster
+) -> None:
+    agent = site.new_agent()
+    job = site.submit()
+    agent.run_pass()
+    held = site.bundles.load(job.id)
+    while not held.job.run_system:
+        held = site.bundles.load(job.id)
+    site.bundles.save(held, replace(held.job, claim_token="another's", run_system="there"))
+    watched.given.set()
+    assert agent.crew.wait(A_MINUTE)
+    hidden = site.cluster.jobs.pop("1")
+    site.clock.move(seconds=6)
+    run_passes(agent)
+    assert agent.roster.all()
+    site.cluster.jobs["1"] = hidden
+    for _ in range(2):
+        site.clock.move(seconds=6)
+        run_passes(agent)
+    assert (site.cluster.count("cancel"), agent.roster.all()) == (1, [])

@@ -41,7 +41,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cloudq.agent.crew import Crew
+from cloudq.agent.crew import Crew, Rest
 from cloudq.agent.passes import Agent
 from cloudq.agent.schedulers.base import NativeState, NativeStatus
 from cloudq.errors import CloudQError, CommandError
@@ -92,8 +92,11 @@ class Doom:
 class OneHand(Crew):
     """Does everything at once, so that a life goes the same way each time."""
 
-    def _begin(self, function: Callable[..., None], *args: object) -> None:
+    def _begin(self, function: Callable[..., object], *args: object) -> None:
         function(*args)
+
+    def _leave(self, key: str, rest: Rest) -> None:
+        self._call(key, rest)
 
 
 @dataclass

@@ -63,14 +63,17 @@ def run_once(config: AgentConfig) -> None:
         heartbeat = Heartbeat(agent)
         heartbeat.beat()
         agent.place.lease.check()
-        agent.recover()
-        agent.run_pass()
-        agent.crew.wait()
-        # Jobs that were just submitted are asked about, too, as 1.2 does in the same poll.
-        agent.run_pass()
-        agent.crew.wait()
+        try:
+            agent.recover()
+            agent.run_pass()
+            agent.crew.wait()
+            # Jobs that were just submitted are asked about, too, as 1.2 does in the same poll.
+            agent.run_pass()
+            agent.crew.wait()
+        finally:
+            agent.crew.stop()
+            agent.crew.wait()
         heartbeat.beat(stopped=True, at_once=True)
-        agent.crew.stop()
 
 
 def run_forever(

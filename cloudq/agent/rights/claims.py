@@ -36,7 +36,9 @@ def remember_claim(place: Workplace, job: Job) -> None:
         OSError: It could not be kept.
     """
     kept = {"claim_token": job.claim_token, "attempt": job.attempt}
-    with appearing(place.folders.claim(job.id)) as file:
+    path = place.folders.claim(job.id)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with appearing(path) as file:
         file.write(json.dumps(kept).encode("ascii"))
 
 
@@ -59,12 +61,13 @@ def let_go(place: Workplace, job: Job, *, native_id: str = "") -> None:
         CommandError, SchedulerOutputError: The scheduler could not be asked.
     """
     _, attempt = _kept(place, job.id)
+    known = False
     if native_id:
-        _end_copy(place, job, native_id)
+        known = _end_copy(place, job, native_id)
     elif attempt:
         end_copy_of(place, job, attempt)
-        if _may_still_appear(place, job.id):
-            raise CopyRunsError("an earlier submission of it may still appear in the queue")
+    if not known and (native_id or attempt) and _may_still_appear(place, job.id):
+        raise CopyRunsError("an earlier submission of it may still appear in the queue")
     place.folders.remove(job.id)
 
 
@@ -85,13 +88,14 @@ def end_copy_of(place: Workplace, job: Job, attempt: int) -> None:
         _end_copy(place, job, native_id)
 
 
-def _end_copy(place: Workplace, job: Job, native_id: str) -> None:
+def _end_copy(place: Workplace, job: Job, native_id: str) -> bool:
+    """Cancel a copy, unless it has ended; False if the scheduler does not know it (yet)."""
     answer = place.queue.poll({native_id: unfinished(job)})
     if answer.faults:
         raise answer.faults[0]
     statuses = answer.statuses.get(native_id, {}).values()
     if all(status.state.final and not status.settles_after for status in statuses):
-        return
+        return bool(statuses)
     place.queue.cancel(native_id)
     logger.info("job %s: cancelled %s, a copy whose claim is void", job.id, native_id)
     raise CopyRunsError(f"an earlier copy of it, {native_id}, is being cancelled")

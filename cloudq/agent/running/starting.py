@@ -188,7 +188,9 @@ def record_submission(place: Workplace, active: ActiveJob) -> None:
     Raises:
         StoreError: It could not be written; call again later.
         ConflictError: Somebody else has written the manifest.
+        AgentRunsError: Another agent may have taken over, and have found the job by its tag.
     """
+    place.lease.check()
     submission, job = active.submission, active.job
     if submission is None:
         raise ValueError("record_submission: the job has not been submitted")

@@ -151,7 +151,7 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         spool.mkdir(mode=0o700)
     except FileExistsError:
         let_go(place, candidate.job)  # The job was ours before, and was requeued.
-        spool.mkdir(mode=0o700)
+        spool.mkdir(mode=0o700, exist_ok=True)
     try:
         place.bundles.markers.mark_active(system, job_id)
     except StoreError:
