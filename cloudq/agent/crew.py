@@ -38,8 +38,7 @@ class Crew:
 
     def __init__(self, size: int) -> None:
         self._workers = ThreadPoolExecutor(size, thread_name_prefix="worker")
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition()
         self._in_hand: set[str] = set()
         self._futures: set[Future[object]] = set()
         self._rests: deque[tuple[float, str, Rest]] = deque()
@@ -56,7 +55,7 @@ class Crew:
             key: What is worked on, for instance `job 3f2a`. It is in hand until the rest is done, too.
             function: Does the work; it may return the rest of it, which may return another.
         """
-        with self._lock:
+        with self._changed:
             if self.stopping or key in self._in_hand:
                 return False
             self._in_hand.add(key)
@@ -99,7 +98,7 @@ class Crew:
 
     def _finish_one(self) -> bool:
         """Do the rest that waits for the longest time; False if none does."""
-        with self._lock:
+        with self._changed:
             if not self._rests:
                 return False
             _, key, rest = self._rests.popleft()
@@ -130,11 +129,12 @@ class Crew:
             logger.warning("%s: %s", key, error)
         except Exception:  # noqa: BLE001 - a defect shown by one job must not stop the others
             logger.exception("%s: unexpected fault", key)
-        with self._lock:
-            if rest is None:
-                self._in_hand.discard(key)
-            else:
-                self._leave(key, rest)
+        finally:
+            with self._changed:
+                if rest is None:
+                    self._in_hand.discard(key)
+                else:
+                    self._leave(key, rest)
 
     def _forget(self, future: Future[object]) -> None:
         with self._changed:

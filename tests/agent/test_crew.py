@@ -13,10 +13,11 @@ import pytest
 
 from cloudq.agent import crew as crew_module
 from cloudq.agent.crew import Crew, Rest
+from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import StoreError
-from cloudq.job import JobState
+from cloudq.job import Job, JobState
 from cloudq.process import DEFAULT_TIMEOUT, Completed
 from cloudq.store.memory import MemoryStore
 from tests.agent.cluster import FakeScheduler
@@ -180,16 +181,22 @@ def test_a_fault_at_the_record_is_made_good_without_another_submission(site: Sit
     assert not site.cluster.count("find")
 
 
-def test_a_job_taken_away_before_the_record_is_cancelled(site: Site, watched: WatchedCluster) -> None:
-    agent = site.new_agent()
+def submit_and_write_meanwhile(site: Site, watched: WatchedCluster, agent: Agent, **values: object) -> Job:
+    """Have a job submitted, and its manifest written by somebody else between the claim and the record."""
     job = site.submit()
     agent.run_pass()
-    held = site.bundles.load(job.id)
-    while not held.job.run_system:
-        held = site.bundles.load(job.id)
-    site.bundles.save(held, replace(held.job, claim_token="another's", run_system="there"))
+    claimed = site.bundles.load(job.id)
+    while not claimed.job.run_system:
+        claimed = site.bundles.load(job.id)
+    site.bundles.save(claimed, replace(claimed.job, **values))  # type: ignore[arg-type]
     watched.given.set()
     assert agent.crew.wait(A_MINUTE)
+    return job
+
+
+def test_a_job_taken_away_before_the_record_is_cancelled(site: Site, watched: WatchedCluster) -> None:
+    agent = site.new_agent()
+    job = submit_and_write_meanwhile(site, watched, agent, claim_token="another's", run_system="there")
     site.clock.move(seconds=6)
     run_passes(agent)
     assert (site.cluster.count("submit"), site.cluster.count("cancel")) == (1, 1)
@@ -202,14 +209,7 @@ def test_what_another_process_of_the_agent_has_recorded_is_not_written_over(
 ) -> None:
     """This one was halted between submission and record; the other found the job by its tag, and ended it."""
     agent = site.new_agent()
-    job = site.submit()
-    agent.run_pass()
-    claimed = site.bundles.load(job.id)
-    while not claimed.job.run_system:
-        claimed = site.bundles.load(job.id)
-    site.bundles.save(claimed, replace(claimed.job, state=JobState.DONE, native_id="1"))
-    watched.given.set()
-    assert agent.crew.wait(A_MINUTE)
+    job = submit_and_write_meanwhile(site, watched, agent, state=JobState.DONE, native_id="1")
     assert site.job(job.id).state is JobState.DONE
     site.cluster.move("1", NativeState.COMPLETED, exit_code=0)
     site.clock.move(seconds=6)
@@ -234,14 +234,7 @@ def test_a_copy_that_the_scheduler_does_not_know_yet_is_looked_for_again(
     site: Site, watched: WatchedCluster
 ) -> None:
     agent = site.new_agent()
-    job = site.submit()
-    agent.run_pass()
-    held = site.bundles.load(job.id)
-    while not held.job.run_system:
-        held = site.bundles.load(job.id)
-    site.bundles.save(held, replace(held.job, claim_token="another's", run_system="there"))
-    watched.given.set()
-    assert agent.crew.wait(A_MINUTE)
+    submit_and_write_meanwhile(site, watched, agent, claim_token="another's", run_system="there")
     hidden = site.cluster.jobs.pop("1")
     site.clock.move(seconds=6)
     run_passes(agent)
