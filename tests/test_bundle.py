@@ -11,7 +11,7 @@ from typing import Optional
 import pytest
 
 from cloudq.bundle import Bundles, check_script_name, native_script_name
-from cloudq.bundle.markers import Markers
+from cloudq.bundle.markers import INBOX, Markers
 from cloudq.errors import (
     ConflictError,
     InputError,
@@ -251,7 +251,7 @@ def test_only_the_exact_name_is_a_cancel_request(bundles: Bundles) -> None:
     assert not bundles.cancel_requested("a1")
     bundles.request_cancel(bundles.create(job()).job)
     assert bundles.cancel_requested("a1")
-    assert list(bundles.markers.inbox("sys1")) == ["a1"]
+    assert list(bundles.markers.mail("sys1")) == ["a1"]
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,36 @@ def test_a_job_is_announced_to_whom_it_concerns(
     assert list(bundles.markers.inbox(addressee.swapcase())) == ["a1"]
     bundles.markers.remove_notice(addressee, "a1")
     assert keys(bundles) == []
+
+
+def test_notices_and_requests_go_separately(bundles: Bundles) -> None:
+    """Whoever has taken a job may remove its notice late: what was asked meanwhile stays."""
+    markers = bundles.markers
+    for _ in range(2):
+        markers.notify(job())
+        markers.request(job())
+        assert list(markers.mail("sys1")) == list(markers.inbox("sys1")) == ["a1"]
+        assert (
+            sorted((system, job_id) for system, job_id, _ in markers.of_kind(INBOX)) == [("sys1", "a1")] * 2
+        )
+        markers.remove_notice("sys1", "a1")
+        assert (list(markers.mail("sys1")), markers.inbox("sys1")) == (["a1"], {})
+        markers.remove_request("sys1", "a1")
+        assert keys(bundles) == []
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_all_mail_about_a_job_can_be_removed(bundles: Bundles, everywhere: bool) -> None:
+    markers = bundles.markers
+    for job_id in ("a1", "b1"):
+        markers.notify(job(job_id))
+        markers.request(job(job_id))
+    if everywhere:
+        markers.remove_all_mail(["a1"])
+    else:
+        markers.remove_mail("sys1", "a1")
+    assert list(markers.mail("sys1")) == ["b1"]
+    assert len(keys(bundles)) == 2
 
 
 def test_active_markers_come_and_go(bundles: Bundles) -> None:

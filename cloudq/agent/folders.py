@@ -69,7 +69,7 @@ class Folders:
         return self.spool(job_id) / "copies"
 
     def submitting(self, job_id: str) -> Path:
-        """The file that exists from just before a submission until the native id is recorded."""
+        """The file that says whose submission was begun, and when, until the native id is recorded."""
         return self.spool(job_id) / "submitting"
 
     def claim(self, job_id: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Optional
 
@@ -16,6 +16,7 @@ from cloudq.agent.pauses import lasts
 from cloudq.agent.queue import Answer
 from cloudq.agent.recovery import Recovery
 from cloudq.agent.rights.admission import cancel_requested
+from cloudq.agent.rights.claims import mark
 from cloudq.agent.roster import Roster
 from cloudq.agent.running.copying import answer_requests
 from cloudq.agent.running.finishing import finish
@@ -27,7 +28,7 @@ from cloudq.agent.taking.reception import Reception
 from cloudq.agent.taking.sweep import Sweep
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import Record
+from cloudq.bundle import Mail, Record
 from cloudq.errors import CloudQError, ConflictError, NoSuchJobError
 from cloudq.job import Job
 from cloudq.system import ANY
@@ -97,8 +98,8 @@ class Agent:
             StoreError: The bucket could not be listed.
         """
         for mailbox in (self.place.config.name, ANY) if takes_jobs else ():
-            for job_id, announced in self.place.bundles.markers.inbox(mailbox).items():
-                self._look_at(job_id, mailbox, announced)
+            for job_id, mail in self.place.bundles.markers.mail(mailbox).items():
+                self._look_at(job_id, mailbox, mail)
         self._passes_since_sweep += 1
         now, interval = self.place.now(), self.place.config.sweep_interval
         if not lasts(now, self._next_sweep, interval):
@@ -117,20 +118,30 @@ class Agent:
 
     # What is new
 
-    def _look_at(self, job_id: str, mailbox: str, announced: datetime) -> None:
-        if self._reception.must_wait(job_id, announced):
+    def _look_at(self, job_id: str, mailbox: str, mail: Mail) -> None:
+        if self._reception.must_wait(job_id, mail):
             return
         self._last_activity = self.place.now()
         active = self.roster.get(job_id)
         if active is None:
-            self.crew.give(_key(job_id), self._receive, job_id, mailbox, announced)
-        else:
-            # It is to be cancelled, or was requeued. The bundle says so, too: the marker may go.
+            self.crew.give(_key(job_id), self._receive, job_id, mailbox, mail)
+            return
+        is_ours = active.notice_in == mailbox  # the notice by which we took it, and will remove it
+        if mail.requested or not is_ours:
+            # It is to be cancelled, or was requeued. The bundle says so, too: the markers may go.
             active.cancel_noticed = active.claim_doubted = True
-            self.crew.give(f"marker {job_id}", self.place.bundles.markers.remove_notice, mailbox, job_id)
+            markers = self.place.bundles.markers
+            remove = markers.remove_request if is_ours else markers.remove_mail
+            self.crew.give(f"marker {job_id}", remove, mailbox, job_id)
 
-    def _receive(self, job_id: str, mailbox: str, announced: datetime) -> Optional[Rest]:
-        active = self._reception.receive(job_id, mailbox, announced)
+    def _receive(self, job_id: str, mailbox: str, mail: Mail) -> Optional[Rest]:
+        if self.roster.get(job_id) is not None:
+            return None  # It was taken since the inbox was listed.
+        try:
+            active = self._reception.receive(job_id, mailbox, mail)
+        except CloudQError:
+            self._doubtful.add(job_id)  # Whether it is ours now is not known, and another may have it.
+            raise
         if active is not None and active.recovered:
             self._recovery.recover(active.record)
         elif active is not None:
@@ -150,7 +161,7 @@ class Agent:
             if self.crew.stopping:
                 return
             if self.place.has_claimed(job):
-                self.crew.give(_key(job.id), self._recovery.recover_job, job.id)
+                self.crew.give(_key(job.id), partial(self._recovery.recover_job, job.id, marked=False))
             elif not job.run_system:
                 self.crew.give(_key(job.id), self._sweep_unclaimed, record)
 
@@ -171,8 +182,10 @@ class Agent:
         """Look for what writes without an answer may have left: markers of jobs not held, live segments."""
         doubtful, self._doubtful = self._doubtful, set()
         for job_id in {*doubtful, *self.place.bundles.markers.active(self.place.config.name)}:
-            if self.roster.get(job_id) is None:
-                self.crew.give(_key(job_id), self._recovery.recover_job, job_id)
+            if self.roster.get(job_id) is not None:
+                continue
+            if not self.crew.give(_key(job_id), self._recovery.recover_job, job_id) and job_id in doubtful:
+                self._doubtful.add(job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
         """End a job that nobody has claimed and nobody wants any more; announce it if nobody has.
@@ -183,7 +196,7 @@ class Agent:
         job = record.job
         if cancel_requested(self.place, job):
             intake.delete_unclaimed(self.place, record)
-            self.place.bundles.markers.remove_notice(self.place.bundles.markers.addressee(job), job.id)
+            self.place.bundles.markers.remove_mail(self.place.bundles.markers.addressee(job), job.id)
         elif not self._reception.knows(job.id) and job.id not in self._announced:
             self._announced.add(job.id)
             self.place.bundles.markers.notify(job)
@@ -241,10 +254,17 @@ class Agent:
         return partial(self._work_on, active, None) if active.submission not in (None, known) else None
 
     def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses]) -> None:
-        if active.submission is not None:
+        permits = self.place.queue.submissions.permits
+        was_submitted = active.submission is not None
+        if was_submitted:
             record_submission(self.place, active)
-        elif active.outcome is None and not active.job.native_id:
-            if self.place.queue.submissions.permits:
+        begins = active.untouched and permits
+        if active.outcome is None and not (active.marked or begins):
+            mark(self.place, active)
+        if was_submitted:
+            return
+        if active.outcome is None and not active.job.native_id:
+            if permits:
                 start(self.place, active)
         elif active.outcome is None:
             follow(self.place, active, statuses)

@@ -41,7 +41,7 @@ class Recovery:
                 self._unmark(job_id)
         self._remove_left_overs()
 
-    def recover_job(self, job_id: str) -> None:
+    def recover_job(self, job_id: str, *, marked: bool = True) -> None:
         """Take up again a job that is ours by a marker or its manifest; let go of it if it was deleted.
 
         The manifest is read by whoever has the job in hand: one that was read before may be overtaken.
@@ -49,16 +49,22 @@ class Recovery:
         if self._roster.get(job_id) is not None:
             return
         try:
-            self.recover(self._place.bundles.load(job_id))
+            self.recover(self._place.bundles.load(job_id), marked=marked)
         except NoSuchJobError:
             gone = Job(job_id, job_id, JobKind.META)
             if is_taken_away(self._place, gone):
                 self._add_taken_away(gone)
             else:
                 self._unmark(job_id)
+                self._place.folders.remove_unused(job_id)
 
-    def recover(self, record: Record) -> None:
-        """Take up again a job that an earlier process of this agent had."""
+    def recover(self, record: Record, *, marked: bool = True) -> None:
+        """Take up again a job that an earlier process of this agent had.
+
+        Args:
+            record: Its manifest.
+            marked: Whether there is a marker of it.
+        """
         record = trust.checked(self._place, record)
         job = record.job
         if is_taken_away(self._place, job):
@@ -74,7 +80,7 @@ class Recovery:
                 self._foreign.add(job.id)
                 logger.warning("job %s: left to the agent whose work folder is %s", job.id, job.work_dir)
         else:
-            self._follow_again(ActiveJob(record, recovered=True, cancel_noticed=True))
+            self._follow_again(ActiveJob(record, recovered=True, cancel_noticed=True, marked=marked))
 
     def _was_begun_here(self, job: Job) -> bool:
         work_dir = str(self._place.folders.work_dir(job.id))

@@ -49,12 +49,19 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What is not yet in the manifest of a job that was submitted: when, by what command, as what."""
+    """What is not yet in the bucket of a job that was submitted.
+
+    Attributes:
+        native_id: What it became.
+        time: When.
+        command: The words by which it was submitted.
+        translation: What was submitted for a meta script; None if it is no longer known, or there is none.
+    """
 
     native_id: str
-    command: str
-    native_script: str
     time: datetime
+    command: str = ""
+    translation: Optional[bytes] = None
 
 
 @dataclass
@@ -68,6 +75,9 @@ class ActiveJob:
         record: The manifest as last read or written.
         recovered: True if it was found again at a start: what happened before is not remembered.
         untouched: True until the first step after our claim: nothing of an earlier one has to be looked for.
+        marked: There is a marker of it, by which a next start finds it again.
+        notice_in: The inbox in which the notice still lies by which it was taken; by that a next start finds
+            it until it is marked.
         submission: What is to be recorded of its submission.
         cancel_noticed: Somebody may have asked to cancel it.
         cancelled_at: When the scheduler was last asked to cancel it.
@@ -91,6 +101,8 @@ class ActiveJob:
     record: Record
     recovered: bool = False
     untouched: bool = False
+    marked: bool = False
+    notice_in: str = ""
     submission: Optional[Submitted] = None
     cancel_noticed: bool = False
     cancelled_at: Optional[datetime] = None

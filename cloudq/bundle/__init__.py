@@ -2,6 +2,7 @@
 
 from cloudq.bundle.agents import SignsOfLife
 from cloudq.bundle.bundles import Bundles, Record, probe_folder
+from cloudq.bundle.markers import Mail
 from cloudq.bundle.names import (
     CANCEL,
     CANCEL_SIGNATURE,
@@ -34,6 +35,7 @@ __all__ = [
     "REQUEUE_SIGNATURE",
     "RESOURCE",
     "Bundles",
+    "Mail",
     "Record",
     "RemoteFile",
     "SignsOfLife",

@@ -265,7 +265,7 @@ class Bundles:
     def request_cancel(self, job: Job) -> None:
         """Ask whoever has the job, or will have it, to cancel it."""
         self.store.write(self._key(job.id, CANCEL), b"")
-        self.markers.notify(job)
+        self.markers.request(job)
 
     def cancel_requested(self, job_id: str) -> bool:
         """Tell whether there is a cancel request (the exact name: `cancel_orders.sh` is none)."""

@@ -98,11 +98,11 @@ def test_the_life_of_a_small_meta_job(site: Site) -> None:
     made = Counter(requests(site))
     assert site.job(job.id).state is JobState.DONE
     passes, confirmed_by_their_sum = 4, 3
-    assert sum(made.values()) - passes - confirmed_by_their_sum <= 14
+    assert sum(made.values()) - passes - confirmed_by_their_sum <= 13
     assert made == {
-        "LIST": 4 + 1,  # two passes; what is in the bundle
+        "LIST": 4,  # two passes
         "GET": 1 + 1,  # manifest, script
-        "PUT": 2 + 2 + 4 + 1,  # marker, claim; script, READY; COMPLETING, logs, outputs; DONE
+        "PUT": 1 + 3 + 4 + 1,  # claim; translation, READY, marker; COMPLETING, logs, outputs; DONE
         "DELETE": 2,  # both markers
         "HEAD": 3,  # after an upload, in this store
     }

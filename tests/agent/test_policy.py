@@ -189,7 +189,7 @@ def test_inputs_count_unpacked_too(site: Site, tmp_path: Path) -> None:
     (tmp_path / "zeros").write_bytes(bytes(100_000))
     pack([(tmp_path / "zeros", "zeros")], tmp_path / "input.zip")
     site.settings["policy"] = Policy(largest_input=50_000)
-    job = site.submit(meta())
+    job = site.submit(meta(), input_size=1_000)
     site.bundles.write(job.id, INPUT, (tmp_path / "input.zip").read_bytes())
     run_passes(site.new_agent(), 2)
     assert "unpacks to 100000 bytes, at most 50000 are allowed" in site.job(job.id).error

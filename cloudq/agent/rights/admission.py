@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from cloudq import signing
+from cloudq.agent.rights.contents import Contents
 from cloudq.agent.workplace import Workplace
 from cloudq.bundle import CANCEL_SIGNATURE, INPUT, JOB_SIGNATURE, PROJECT, REQUEUE_SIGNATURE, RESOURCE
 from cloudq.digests import digest_file
@@ -18,7 +19,6 @@ from cloudq.job import Job, JobKind
 from cloudq.manifest import MEMBERS, signed_members
 from cloudq.policy import matches
 from cloudq.signing import Statement
-from cloudq.store import Entry
 from cloudq.system import ANY
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ class Delivery:
     """What came with an admitted job, each object compared with what was signed as it is read.
 
     Attributes:
-        entries: Name -> entry, of the bundle's objects.
+        contents: The bundle's objects.
         principals: Who signed the job; empty where nobody must.
         digests: Name -> SHA-256 of each signed object; None where nobody must sign.
     """
 
     place: Workplace
     job: Job
-    entries: Mapping[str, Entry]
+    contents: Contents
     principals: tuple[str, ...] = ()
     digests: Optional[Mapping[str, str]] = None
 
@@ -46,7 +46,7 @@ class Delivery:
         return self.digests is not None
 
     def __contains__(self, name: str) -> bool:
-        return name in (self.entries if self.digests is None else self.digests)
+        return name in (self.contents if self.digests is None else self.digests)
 
     def read(self, name: str) -> bytes:
         """Read one small object. Raises NotFoundError, RefusedError."""
@@ -64,7 +64,7 @@ class Delivery:
             raise RefusedError(f"refused: {name} is not what was signed")
 
 
-def admit(place: Workplace, job: Job, entries: Mapping[str, Entry]) -> Delivery:
+def admit(place: Workplace, job: Job, contents: Contents) -> Delivery:
     """Check everything that can be told without the script.
 
     Raises:
@@ -74,13 +74,13 @@ def admit(place: Workplace, job: Job, entries: Mapping[str, Entry]) -> Delivery:
     if has_expired(job, place.now()):
         raise RefusedError(f"expired: it was not to be started after {job.expires:%Y-%m-%dT%H:%M:%SZ}")
     _check_addressee(place, job)
-    delivery = Delivery(place, job, entries)
+    delivery = Delivery(place, job, contents)
     if place.config.allowed_signers is not None:
         statement, principals = _verified(place, job, JOB_SIGNATURE, signing.JOB)
-        moved = find_requeue(place, job, principals) if REQUEUE_SIGNATURE in entries else None
-        _compare(job, _readdressed(statement, moved), entries)
+        moved = find_requeue(place, job, principals) if REQUEUE_SIGNATURE in contents else None
+        _compare(job, _readdressed(statement, moved), contents)
         place.ledger.check(job, _attempt(moved))
-        delivery = Delivery(place, job, entries, principals, statement.files)
+        delivery = Delivery(place, job, contents, principals, statement.files)
     _check_policy(place, delivery)
     return delivery
 
@@ -179,7 +179,7 @@ def _verified(place: Workplace, job: Job, name: str, kind: str) -> tuple[Stateme
     return statement, principals
 
 
-def _compare(job: Job, statement: Statement, entries: Mapping[str, Entry]) -> None:
+def _compare(job: Job, statement: Statement, contents: Contents) -> None:
     """Refuse a job that is not the one that was signed, and one whose signature would never expire."""
     members = signed_members(job)
     signed = statement.members
@@ -190,7 +190,7 @@ def _compare(job: Job, statement: Statement, entries: Mapping[str, Entry]) -> No
             raise RefusedError(f"refused: {member} is not what was signed")
     if job.expires is None:
         raise RefusedError("refused: signed without a time at which it expires")
-    added = {INPUT, PROJECT, RESOURCE} & set(entries) - set(statement.files)
+    added = {INPUT, PROJECT, RESOURCE} & set(contents.entries) - set(statement.files)
     if added:
         raise RefusedError(f"refused: {', '.join(sorted(added))} was not signed")
     if job.name not in statement.files:
@@ -212,11 +212,12 @@ def _check_policy(place: Workplace, delivery: Delivery) -> None:
     tasks = len(job.array_range.task_ids()) if job.array_range else 1
     if policy.most_tasks is not None and tasks > policy.most_tasks:
         raise by_policy(f"{tasks} tasks, at most {policy.most_tasks} are taken")
-    brought = (INPUT, PROJECT, RESOURCE, job.name)
-    size = sum(delivery.entries[name].size for name in brought if name in delivery.entries)
-    size += sum(blob.size for blob in job.input_blobs)
-    if policy.largest_input is not None and size > policy.largest_input:
-        raise by_policy(f"{size} bytes of input, at most {policy.largest_input} are taken")
+    if policy.largest_input is not None:
+        brought, entries = (INPUT, PROJECT, RESOURCE, job.name), delivery.contents.entries
+        size = sum(entries[name].size for name in brought if name in entries)
+        size += sum(blob.size for blob in job.input_blobs)
+        if size > policy.largest_input:
+            raise by_policy(f"{size} bytes of input, at most {policy.largest_input} are taken")
 
 
 def by_policy(problem: str) -> RefusedError:

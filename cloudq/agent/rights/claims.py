@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import read_note
-from cloudq.agent.workplace import Workplace
+from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.errors import CloudQError
 from cloudq.job import Job, tag_of
 from cloudq.store.files import appearing
@@ -29,17 +30,69 @@ class CopyRunsError(CloudQError):
     """A copy of the job that is no longer wanted is still in the queue; it is being cancelled."""
 
 
+def mark(place: Workplace, active: ActiveJob) -> None:
+    """Let a marker tell a next start of a job that is ours, instead of the notice by which it was taken.
+
+    That is done late, so that many jobs can be submitted soon. One whose notice somebody else has removed
+    meanwhile is found by the look through the whole bucket that each start makes.
+    """
+    place.bundles.markers.mark_active(place.config.name, active.job.id)
+    if active.notice_in:
+        place.bundles.markers.remove_notice(active.notice_in, active.job.id)
+    active.marked, active.notice_in = True, ""
+
+
+def unmark(place: Workplace, active: ActiveJob) -> None:
+    """Remove what leads a next start to a job that is final, and cleaned up."""
+    if active.notice_in:
+        place.bundles.markers.remove_notice(active.notice_in, active.job.id)
+    place.bundles.markers.unmark_active(place.config.name, active.job.id)
+
+
 def remember_claim(place: Workplace, job: Job) -> None:
     """Keep the token of our claim, so that a later start sees whether the claim is still ours.
 
     Raises:
         OSError: It could not be kept.
     """
-    kept = {"claim_token": job.claim_token, "attempt": job.attempt}
     path = place.folders.claim(job.id)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with appearing(path) as file:
-        file.write(json.dumps(kept).encode("ascii"))
+        file.write(json.dumps(_note(job)).encode("ascii"))
+
+
+def begin_submission(place: Workplace, job: Job) -> None:
+    """Note durably that a job is about to be submitted, by which claim and since when. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(place.folders.submitting(job.id), flags, 0o600), "w", encoding="ascii") as file:
+        json.dump({**_note(job), "since": place.now().isoformat()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def withdraw_submission(place: Workplace, job_id: str) -> None:
+    """Note that a job was not submitted after all."""
+    place.folders.submitting(job_id).unlink()
+
+
+def end_submission(place: Workplace, job_id: str) -> None:
+    """Keep of that note only whose claim it is: what the job became is recorded."""
+    # By then the job may have put something else there, to its own harm only.
+    with contextlib.suppress(OSError):
+        place.folders.submitting(job_id).replace(place.folders.claim(job_id))
+
+
+def unclear_since(place: Workplace, job_id: str) -> Optional[datetime]:
+    """Return since when a job may have been submitted without a record of it; None if it was not.
+
+    Raises:
+        FileNotFoundError: Nothing was noted.
+    """
+    try:
+        return datetime.fromisoformat(json.loads(read_note(place.folders.submitting(job_id)))["since"])
+    except (ValueError, KeyError, TypeError):
+        # It was not written to the end: the submission, which comes after that, was not begun.
+        return None
 
 
 def is_taken_away(place: Workplace, job: Job) -> bool:
@@ -101,16 +154,21 @@ def _end_copy(place: Workplace, job: Job, native_id: str) -> bool:
     raise CopyRunsError(f"an earlier copy of it, {native_id}, is being cancelled")
 
 
+def _note(job: Job) -> dict[str, object]:
+    return {"claim_token": job.claim_token, "attempt": job.attempt}
+
+
 def _kept(place: Workplace, job_id: str) -> tuple[str, int]:
     """Return token and attempt of our last claim; nothing was submitted before they were kept."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        kept = json.loads(read_note(place.folders.claim(job_id)))
-        return str(kept["claim_token"]), int(kept["attempt"])
+    for path in (place.folders.submitting(job_id), place.folders.claim(job_id)):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            kept = json.loads(read_note(path))
+            return str(kept["claim_token"]), int(kept["attempt"])
     return "", 0
 
 
 def _may_still_appear(place: Workplace, job_id: str) -> bool:
-    since: Optional[datetime] = None
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        since = datetime.fromisoformat(read_note(place.folders.submitting(job_id)))
-    return since is not None and place.now() - since < UNCLEAR_FOR
+    with contextlib.suppress(FileNotFoundError):
+        since = unclear_since(place, job_id)
+        return since is not None and place.now() - since < UNCLEAR_FOR
+    return False

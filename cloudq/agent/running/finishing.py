@@ -12,6 +12,7 @@ from typing import Optional
 from cloudq import archive
 from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.folders import make_accessible, read_note
+from cloudq.agent.rights import claims
 from cloudq.agent.running import joblogs
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import OUTPUT
@@ -127,7 +128,7 @@ def clean_up(place: Workplace, active: ActiveJob) -> None:
         place.folders.remove(job_id)
     except OSError as error:
         logger.warning("job %s: its folder could not be removed: %s", job_id, error)
-    place.bundles.markers.unmark_active(place.config.name, job_id)
+    claims.unmark(place, active)
 
 
 def remember_outcome(place: Workplace, active: ActiveJob) -> None:

@@ -87,7 +87,7 @@ def is_settled(active: ActiveJob, statuses: TaskStatuses) -> bool:
 def is_at_rest(active: ActiveJob, statuses: Optional[TaskStatuses]) -> bool:
     """Tell whether there is nothing to do for a job: it waits in the queue, and nobody asked for anything."""
     asked = active.cancel_noticed or active.claim_doubted or active.system_ends or active.taken_away
-    if asked or active.fault or active.job.state is not JobState.READY:
+    if asked or active.fault or not active.marked or active.job.state is not JobState.READY:
         return False
     return statuses is not None and is_settled(active, statuses)
 

@@ -28,11 +28,17 @@ def stage_in(place: Workplace, delivery: Delivery, script: bytes) -> None:
             # Whoever can replace an input could have written the job itself: there is nothing to compare.
             file = place.bundles.blobs.open(blob)
             archive.unpack(file, work_dir, max_bytes=_room(place, work_dir), source=file)
-    # A listing may lag behind: the manifest, too, tells whether there are inputs.
-    told = job.submit_token and job.input_size > len(script) and not job.input_blobs
-    if INPUT in delivery or told:
+    if _brings_archive(delivery, script):
         delivery.download(INPUT, fetched)
         _unpack(place, fetched, work_dir)
+
+
+def _brings_archive(delivery: Delivery, script: bytes) -> bool:
+    """Tell whether inputs are in the bundle: our clients' manifests say so, and a listing may lag behind."""
+    job = delivery.job
+    if job.submit_token:
+        return job.input_size > len(script) and not job.input_blobs
+    return INPUT in delivery
 
 
 def _unpack(place: Workplace, fetched: Path, work_dir: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 from cloudq.agent.folders import remove_tree
 from cloudq.agent.rights.admission import Delivery, admit
+from cloudq.agent.rights.contents import Contents
 from cloudq.agent.rights.policing import check_images, check_script
 from cloudq.agent.running.definitions import this_system
 from cloudq.agent.running.images import ImageFinder
@@ -21,40 +21,45 @@ from cloudq.bundle import INPUT, check_script_name, native_script_name
 from cloudq.errors import ArchiveError, InputError
 from cloudq.job import ArrayRange, Job, JobKind
 from cloudq.metascript import MetaScript, Placement, parse_meta_script, translate
-from cloudq.store import Entry
 from cloudq.system import System
 
 
-def prepare(
-    place: Workplace, job: Job, entries: Mapping[str, Entry]
-) -> tuple[Submission, Job, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Prepared:
+    """A job that is ready to be submitted.
+
+    Attributes:
+        submission: What to submit.
+        translation: What is submitted for a meta script, None for a local one.
+        principals: Who signed it; nobody where nobody must.
+    """
+
+    submission: Submission
+    translation: Optional[bytes]
+    principals: tuple[str, ...]
+
+
+def prepare(place: Workplace, job: Job, contents: Contents) -> Prepared:
     """Fill the work folder and make the script to submit.
-
-    Args:
-        entries: The bundle's objects by name.
-
-    Returns:
-        What to submit, the job with what was added, and who signed it.
 
     Raises:
         RefusedError: The job must not run here.
         InputError, ArchiveError, NotFoundError, ConfigError: The bundle cannot be run here.
     """
     check_script_name(job.name)
-    delivery = admit(place, job, entries)
+    delivery = admit(place, job, contents)
     work_dir = place.folders.work_dir(job.id)
-    _make_folders(place, job.id)
+    _make_folders(place, job)
     script = delivery.read(job.name)
     stage_in(place, delivery, script)
     _write_script(work_dir / job.name, script)
-    project = ""
+    submitted, translation, project = work_dir / job.name, None, ""
     if job.kind is JobKind.META:
-        job = replace(job, native_script=native_script_name(job.name))
-        text, project = _translated(place, delivery, script)
-        _write_script(work_dir / job.native_script, text)
-        place.bundles.write(job.id, job.native_script, text)
+        submitted = work_dir / native_script_name(job.name)
+        translation, project = _translated(place, delivery, script)
+        _write_script(submitted, translation)
     submission = Submission(
-        script=work_dir / (job.native_script or job.name),
+        script=submitted,
         work_dir=work_dir,
         stdout=place.folders.log(job.id, "stdout"),
         stderr=place.folders.log(job.id, "stderr"),
@@ -65,22 +70,20 @@ def prepare(
         array_range=remaining(job),
         project=project,
     )
-    return submission, job, delivery.principals
+    return Prepared(submission, translation, delivery.principals)
 
 
-def _make_folders(place: Workplace, job_id: str) -> None:
-    """Make the job's folders, the work folder an empty one; mostly nothing of them is there."""
+def _make_folders(place: Workplace, job: Job) -> None:
+    """Make the job's folders, the work folder an empty one; mostly nothing of them but the spool is there."""
     folders = place.folders
+    folders.spool(job.id).mkdir(mode=0o700, exist_ok=True)
     try:
-        folders.work_dir(job_id).mkdir(mode=0o700)
+        folders.work_dir(job.id).mkdir(mode=0o700)
     except FileExistsError:
-        remove_tree(folders.work_dir(job_id))
-        folders.work_dir(job_id).mkdir(mode=0o700)
-    try:
-        folders.copies(job_id).mkdir(mode=0o700, exist_ok=True)
-    except FileNotFoundError:
-        folders.spool(job_id).mkdir(mode=0o700)
-        folders.copies(job_id).mkdir(mode=0o700)
+        remove_tree(folders.work_dir(job.id))
+        folders.work_dir(job.id).mkdir(mode=0o700)
+    if job.kind is JobKind.META:
+        folders.copies(job.id).mkdir(mode=0o700, exist_ok=True)  # only translated scripts ask for copies
 
 
 def _translated(place: Workplace, delivery: Delivery, script: bytes) -> tuple[bytes, str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import shlex
 import signal
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Optional
 
 from cloudq.agent.decisions.lifecycle import outcome_of
-from cloudq.agent.folders import read_note
+from cloudq.agent.folders import open_of_job
 from cloudq.agent.rights import claims
 from cloudq.agent.rights.admission import cancel_requested
+from cloudq.agent.rights.contents import Contents
 from cloudq.agent.running.following import read_exit_code
 from cloudq.agent.running.preparing import prepare, remaining
 from cloudq.agent.workplace import ActiveJob, Submitted, Workplace
-from cloudq.bundle import CANCEL
+from cloudq.bundle import CANCEL, native_script_name
 from cloudq.errors import (
     ArchiveError,
     CommandError,
@@ -36,6 +36,10 @@ from cloudq.process import NOT_STARTED
 logger = logging.getLogger(__name__)
 
 _WITH_GROUPS = frozenset({"abci", "gridengine"})
+JUST_NOW = timedelta(minutes=1)
+"""So young a job of our clients has no request to cancel it of which no inbox tells."""
+
+_LONGEST_SCRIPT = 16 * 1024 * 1024
 _REFUSALS = (RefusedError, InputError, ArchiveError, ConfigError, TooLargeError, UnicodeDecodeError)
 
 
@@ -65,7 +69,7 @@ def _was_submitted(place: Workplace, active: ActiveJob) -> bool:
     if native_id is None:
         return _has_run(place, active) or _may_still_appear(place, active)
     logger.info("job %s: found again in the queue as %s", job.id, native_id)
-    _note_submission(place, active, native_id, job.submit_command)
+    _note_submission(place, active, native_id)
     return True
 
 
@@ -93,57 +97,70 @@ def _may_still_appear(place: Workplace, active: ActiveJob) -> bool:
 def _unclear_since(place: Workplace, active: ActiveJob) -> Optional[datetime]:
     """Return since when this job may have been submitted without a record of it; None if it was not."""
     try:
-        return datetime.fromisoformat(read_note(place.folders.submitting(active.job.id)))
+        return claims.unclear_since(place, active.job.id)
     except FileNotFoundError:
         spool_is_gone = not place.folders.spool(active.job.id).exists()
         return active.job.received or place.now() if spool_is_gone else None
-    except ValueError:
-        # Not written to the end: the submission, which comes after that, was not begun.
-        return None
 
 
 def _submit(place: Workplace, active: ActiveJob) -> None:
-    entries = place.bundles.entries(active.job.id)
-    if CANCEL in entries and (active.system_ends or cancel_requested(place, active.job)):
+    job = active.job
+    contents = Contents(place.bundles, job.id)
+    if _may_be_cancelled(place, active) and _is_cancelled(place, active, contents):
         if place.signed_only:
-            place.ledger.close(active.job)
+            place.ledger.close(job)
         active.outcome = Task(JobState.DELETED)
         return
-    claims.end_earlier_copies(place, active.job)
-    submission, job, principals = prepare(place, active.job, entries)
+    claims.end_earlier_copies(place, job)
+    prepared = prepare(place, job, contents)
     if place.signed_only:
-        place.ledger.begin(job, principals)
-        logger.info("job %s: signed by %s", job.id, ", ".join(principals))
-    submitting = place.folders.submitting(job.id)
+        place.ledger.begin(job, prepared.principals)
+        logger.info("job %s: signed by %s", job.id, ", ".join(prepared.principals))
     # Preparing may have taken long, or this process may have been halted meanwhile.
     place.lease.check()
-    _write_durably(submitting, place.now().isoformat())
+    claims.begin_submission(place, job)
     try:
-        command, native_id = place.queue.submit(submission)
+        command, native_id = place.queue.submit(prepared.submission)
     except InputError as error:
-        submitting.unlink()
+        claims.withdraw_submission(place, job.id)
         raise _explained(job, error) from error
     except (CommandTimeoutError, SchedulerOutputError) as error:
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
     except CommandError as error:
-        _settle_failure(place, active, job, error)
+        _settle_failure(place, active, error)
     else:
-        active.record = replace(active.record, job=job)
-        _note_submission(place, active, native_id, shlex.join(command))
+        _note_submission(place, active, native_id, shlex.join(command), prepared.translation)
 
 
-def _settle_failure(place: Workplace, active: ActiveJob, job: Job, error: CommandError) -> None:
+def _may_be_cancelled(place: Workplace, active: ActiveJob) -> bool:
+    """Tell whether the bundle must be looked at for a request to cancel the job.
+
+    Our clients tell the inbox, too; those of 1.2 do not. So what one of ours submitted just now needs no
+    look: what a 1.2 client asks of it in the first minute is found by the next sweep.
+    """
+    job = active.job
+    told = active.cancel_noticed or active.system_ends
+    if told or active.recovered or job.attempt > 1 or not job.submit_token:
+        return True
+    return job.submitted is None or abs(place.now() - job.submitted) >= JUST_NOW
+
+
+def _is_cancelled(place: Workplace, active: ActiveJob, contents: Contents) -> bool:
+    return CANCEL in contents and (active.system_ends or cancel_requested(place, active.job))
+
+
+def _settle_failure(place: Workplace, active: ActiveJob, error: CommandError) -> None:
     """Find out what has become of a submission whose command has failed.
 
     Raises:
         CommandError: Nothing was submitted, and it may succeed later.
     """
-    submitting = place.folders.submitting(job.id)
+    job = active.job
     if _was_killed(error.status):
         logger.warning("job %s: whether it was submitted is not known yet: %s", job.id, error)
         return
     if error.status == NOT_STARTED:
-        submitting.unlink()
+        claims.withdraw_submission(place, job.id)
         raise error
     # A refusal says why. What fails without a word may have taken effect, or may succeed later.
     said = error.stderr.strip()
@@ -153,12 +170,11 @@ def _settle_failure(place: Workplace, active: ActiveJob, job: Job, error: Comman
         raise error
     found = place.queue.find(job.tag, place.folders.work_dir(job.id))
     if found is None:
-        submitting.unlink()
+        claims.withdraw_submission(place, job.id)
         active.outcome = Task(JobState.ERROR, said)
     else:
         logger.warning("job %s: submitted as %s, although: %s", job.id, found, error)
-        active.record = replace(active.record, job=job)
-        _note_submission(place, active, found, job.submit_command)
+        _note_submission(place, active, found)
 
 
 def _was_killed(status: int) -> bool:
@@ -176,14 +192,20 @@ def _group(place: Workplace, command: str) -> str:
     return words[words.index("-g") + 1] if "-g" in words[:-1] else ""
 
 
-def _note_submission(place: Workplace, active: ActiveJob, native_id: str, command: str) -> None:
+def _note_submission(
+    place: Workplace,
+    active: ActiveJob,
+    native_id: str,
+    command: str = "",
+    translation: Optional[bytes] = None,
+) -> None:
     """Remember a submission; until it is in the manifest, the file `submitting` tells of it."""
-    active.submission = Submitted(native_id, command, active.job.native_script, place.now())
+    active.submission = Submitted(native_id, place.now(), command, translation)
     logger.info("job %s: submitted as %s", active.job.id, native_id)
 
 
 def record_submission(place: Workplace, active: ActiveJob) -> None:
-    """Write into the manifest that a job was submitted, and as what.
+    """Store the translated script, and write into the manifest that the job was submitted, and as what.
 
     Raises:
         StoreError: It could not be written; call again later.
@@ -194,13 +216,14 @@ def record_submission(place: Workplace, active: ActiveJob) -> None:
     submission, job = active.submission, active.job
     if submission is None:
         raise ValueError("record_submission: the job has not been submitted")
+    native_name = _store_translation(place, job, submission)
     group = _group(place, submission.command)
     added = f"-g {group}" if group and job.kind is JobKind.META else ""
     job = replace(
         job,
         state=JobState.READY,
         native_id=submission.native_id,
-        native_script=submission.native_script,
+        native_script=native_name,
         submit_command=submission.command,
         native_options=added,
         local_account=place.account,
@@ -213,7 +236,24 @@ def record_submission(place: Workplace, active: ActiveJob) -> None:
         place.ledger.record(job, job.native_id)
     active.record = place.bundles.save(active.record, job)
     active.submission = None
-    place.folders.submitting(job.id).unlink(missing_ok=True)
+    claims.end_submission(place, job.id)
+
+
+def _store_translation(place: Workplace, job: Job, submission: Submitted) -> str:
+    """Store the translation of a meta script, and return its name; empty if there is none."""
+    if job.kind is not JobKind.META:
+        return ""
+    name, text = native_script_name(job.name), submission.translation
+    if text is None:
+        # It was submitted before this process was there.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open_of_job(place.folders.work_dir(job.id) / name) as file,
+        ):
+            text = file.read(_LONGEST_SCRIPT)
+    if text is not None:
+        place.bundles.write(job.id, name, text)
+    return name
 
 
 def _explained(job: Job, error: InputError) -> InputError:
@@ -222,10 +262,3 @@ def _explained(job: Job, error: InputError) -> InputError:
     if left == job.array_range:
         return error
     return InputError(f"not all tasks of {job.array_range} are to run (after_corr), only {left}: {error}")
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

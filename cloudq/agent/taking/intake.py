@@ -9,7 +9,8 @@ from enum import Enum
 from typing import Optional
 
 from cloudq.agent.rights.admission import admit, has_expired
-from cloudq.agent.rights.claims import let_go, remember_claim
+from cloudq.agent.rights.claims import let_go
+from cloudq.agent.rights.contents import Contents
 from cloudq.agent.rights.policing import check_script
 from cloudq.agent.running.definitions import this_system
 from cloudq.agent.workplace import ActiveJob, Workplace
@@ -21,7 +22,6 @@ from cloudq.errors import (
     NoSuchJobError,
     NotFoundError,
     RefusedError,
-    StoreError,
     TooLargeError,
 )
 from cloudq.job import Job, JobKind, JobState, Task
@@ -100,7 +100,7 @@ def _for_any(place: Workplace, record: Record, script: MetaScript) -> Candidate:
     What is read here decides only about that: whoever takes a job checks everything again.
     """
     try:
-        delivery = admit(place, record.job, place.bundles.entries(record.job.id))
+        delivery = admit(place, record.job, Contents(place.bundles, record.job.id))
         system = this_system(place, delivery, script.directives)
         missing = _missing_names(script, system)
         if not missing:
@@ -139,8 +139,8 @@ def decide(place: Workplace, candidate: Candidate, *, any_allowed: bool, held: b
 def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
     """Make a job ours; None if another agent was faster.
 
-    The active marker is written first: whatever happens after it, the next start looks at this job.
-    The spool folder, too: while it is there, its contents tell whether a submission was begun.
+    Its notice stays until it is marked as ours: whatever happens, the next start looks at this job. The
+    spool folder is made first: while it is there, its contents tell whether a submission was begun.
 
     Raises:
         CopyRunsError: It was ours before, and is still being cancelled; try again later.
@@ -153,11 +153,6 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         let_go(place, candidate.job)  # The job was ours before, and was requeued.
         spool.mkdir(mode=0o700, exist_ok=True)
     try:
-        place.bundles.markers.mark_active(system, job_id)
-    except StoreError:
-        place.folders.remove_unused(job_id)
-        raise
-    try:
         # The folder is recorded with the claim: an agent of the same name elsewhere must not follow it.
         work_dir = str(place.folders.work_dir(job_id))
         job = replace(candidate.job, tasks=candidate.tasks, work_dir=work_dir)
@@ -165,10 +160,8 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         record = place.bundles.claim(unclaimed, system, now=place.now())
     except (ConflictError, NotFoundError):
         logger.info("job %s: taken by another agent", job_id)
-        place.bundles.markers.unmark_active(system, job_id)
         place.folders.remove_unused(job_id)
         return None
-    remember_claim(place, record.job)
     logger.info("job %s: claimed (%r)", job_id, candidate.job.name)
     return ActiveJob(record, untouched=True, outcome=candidate.outcome)
 

@@ -14,7 +14,7 @@ from cloudq.agent.roster import Roster
 from cloudq.agent.taking import intake
 from cloudq.agent.taking.intake import Candidate, Decision
 from cloudq.agent.workplace import ActiveJob, Workplace
-from cloudq.bundle import Record
+from cloudq.bundle import Mail, Record
 from cloudq.errors import ManifestError, NoSuchJobError
 from cloudq.job import JobState, Task
 from cloudq.manifest import check_room
@@ -31,10 +31,10 @@ MAX_REFUSALS = 200
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A job that was not taken: what was found, when it was announced, when to look again."""
+    """A job that was not taken: what was found, what the inbox had about it, when to look again."""
 
     candidate: Candidate
-    announced: datetime
+    mail: Mail
     look_again: datetime
 
 
@@ -60,10 +60,10 @@ class Reception:
         """Tell whether a job waits here."""
         return job_id in self._waiting
 
-    def must_wait(self, job_id: str, announced: datetime) -> bool:
-        """Tell whether a job was looked at since it was announced, and not long ago."""
+    def must_wait(self, job_id: str, mail: Mail) -> bool:
+        """Tell whether a job was looked at since anything was said about it, and not long ago."""
         waiting = self._waiting.get(job_id)
-        if waiting is None or waiting.announced != announced:
+        if waiting is None or waiting.mail != mail:
             return False
         return lasts(self._place.now(), waiting.look_again, max(LOOK_AGAIN_AFTER.values()))
 
@@ -74,8 +74,8 @@ class Reception:
             if waiting.candidate.job.hold_ids:
                 self._waiting[job_id] = replace(waiting, look_again=now)
 
-    def receive(self, job_id: str, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
-        """Look at an announced job; return it if it is ours now, or was before and was forgotten.
+    def receive(self, job_id: str, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
+        """Look at a job in an inbox; return it if it is ours now, or was before and was forgotten.
 
         Raises:
             StoreError: It could not be looked at; it stays announced.
@@ -87,17 +87,24 @@ class Reception:
                 check_room(record.job)
         except (NoSuchJobError, ManifestError) as error:
             logger.warning("job %s: left alone: %s", job_id, error)
-            bundles.markers.remove_notice(mailbox, job_id)
+            bundles.markers.remove_mail(mailbox, job_id)
             return None
-        job = record.job
-        if job.state.final or job.run_system:
-            bundles.markers.remove_notice(mailbox, job_id)
-            ours = self._place.has_claimed(job) and not job.state.final
-            return ActiveJob(record, recovered=True, cancel_noticed=True) if ours else None
-        return self._receive_unclaimed(record, mailbox, announced)
+        if record.job.state.final or record.job.run_system:
+            return self._receive_claimed(record, mailbox, mail)
+        return self._receive_unclaimed(record, mailbox, mail)
 
-    def _receive_unclaimed(self, record: Record, mailbox: str, announced: datetime) -> Optional[ActiveJob]:
-        job_id = record.job.id
+    def _receive_claimed(self, record: Record, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
+        """Remove what an inbox has about a job that needs nobody any more; return it if it is ours."""
+        job, markers, active = record.job, self._place.bundles.markers, None
+        if not job.state.final and self._place.has_claimed(job):
+            markers.mark_active(self._place.config.name, job.id)
+            active = ActiveJob(record, recovered=True, cancel_noticed=True, marked=True)
+        elif not job.state.final and mail.requested:
+            markers.request(job)  # Asked before it was claimed: whoever has it may not have seen that.
+        markers.remove_mail(mailbox, job.id)
+        return active
+
+    def _receive_unclaimed(self, record: Record, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
         candidate = self._with_refusal(self._candidate(record))
         verdict = self._verdict(record)
         if candidate.outcome is None:
@@ -106,16 +113,25 @@ class Reception:
         try:
             decision = intake.decide(self._place, candidate, any_allowed=reserved, held=verdict.waits)
             if decision is Decision.TAKE:
-                active = intake.claim(self._place, candidate)
-                if active is not None:
-                    self._roster.add(active)
-                self._dismiss(job_id, mailbox)
-                return active
+                return self._take(candidate, mailbox, mail)
         finally:
             if reserved:
                 self._roster.release_any()
-        self._let_wait(candidate, decision, mailbox, announced)
+        self._let_wait(candidate, decision, mailbox, mail)
         return None
+
+    def _take(self, candidate: Candidate, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
+        active = intake.claim(self._place, candidate)
+        if active is None:
+            self._dismiss(candidate.job.id, mailbox)
+            return None
+        self._forget(candidate.job.id)
+        # What was asked is seen in the bundle. The notice stays until the job is marked.
+        active.notice_in, active.cancel_noticed = mailbox, mail.requested is not None
+        self._roster.add(active)
+        if mail.requested:
+            self._place.bundles.markers.remove_request(mailbox, candidate.job.id)
+        return active
 
     def _verdict(self, record: Record) -> Verdict:
         """Judge the dependencies; while one of them cannot be understood, the job waits."""
@@ -163,7 +179,7 @@ class Reception:
             return False
         return self._roster.reserve_any(self._place.config.any_max_pending)
 
-    def _let_wait(self, candidate: Candidate, decision: Decision, mailbox: str, announced: datetime) -> None:
+    def _let_wait(self, candidate: Candidate, decision: Decision, mailbox: str, mail: Mail) -> None:
         job_id = candidate.job.id
         answers_for = candidate.run_on.lower() in (self._place.config.name.lower(), ANY.lower())
         if answers_for and cancel_requested(self._place, candidate.job):
@@ -171,9 +187,12 @@ class Reception:
             self._dismiss(job_id, mailbox)
             return
         look_again = self._place.now() + LOOK_AGAIN_AFTER[decision]
-        self._waiting[job_id] = _Waiting(candidate, announced, look_again)
+        self._waiting[job_id] = _Waiting(candidate, mail, look_again)
 
     def _dismiss(self, job_id: str, mailbox: str) -> None:
+        self._forget(job_id)
+        self._place.bundles.markers.remove_mail(mailbox, job_id)
+
+    def _forget(self, job_id: str) -> None:
         self._waiting.pop(job_id, None)
         self.refusals.pop(job_id, None)
-        self._place.bundles.markers.remove_notice(mailbox, job_id)

@@ -29,6 +29,6 @@ def cancel(bundles: Bundles, job_id: str, signature: Optional[bytes] = None) -> 
     if signature is not None:
         bundles.write(job_id, CANCEL_SIGNATURE, signature)
     if bundles.cancel_requested(job_id):
-        bundles.markers.notify(job)
+        bundles.markers.request(job)
     else:
         bundles.request_cancel(job)

@@ -51,7 +51,7 @@ def delete_jobs(bundles: Bundles, jobs: Iterable[Job]) -> Iterator[str]:
 
     jobs = list(jobs)
     job_ids = [job.id for job in jobs]
-    bundles.markers.remove_all_notices(job_ids)
+    bundles.markers.remove_all_mail(job_ids)
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(delete, job_ids)
     bundles.blobs.release(jobs)
@@ -76,5 +76,5 @@ def delete_agent_log(bundles: Bundles, system: str, *, now: datetime) -> None:
 
 def _delete(bundles: Bundles, job_id: str) -> None:
     # The markers first: without a bundle nobody would look for them. The claim's is the agent's to remove.
-    bundles.markers.remove_all_notices([job_id])
+    bundles.markers.remove_all_mail([job_id])
     bundles.delete(job_id)

@@ -146,10 +146,9 @@ def _freed(bundles: Bundles, record: Record, target: Job) -> Job:
 
 def _announce(bundles: Bundles, *, before: Job, now: Job) -> None:
     """Tell those who may take the job, and the agent that had it, which may be alive after all."""
-    old, new = bundles.markers.addressee(before), bundles.markers.addressee(now)
-    if before.run_system or old == new:
-        bundles.markers.notify(before)
-    else:
+    if before.run_system:
+        bundles.markers.request(before)
+    elif (old := bundles.markers.addressee(before)) != bundles.markers.addressee(now):
         bundles.markers.remove_notice(old, before.id)
     bundles.markers.notify(now)
     if before.state is JobState.COMPLETING:
