@@ -36,7 +36,7 @@ class AgentConfig:
         prefix: Empty, or the key prefix of everything, ending in `/`.
         log_level: Name of a level of Python's logging.
         scheduler: The kind of scheduler (`type`).
-        workers: Jobs that are worked on at the same time (`num_procs`).
+        transfers: Jobs whose files are staged at the same time, and as many that are submitted (`num_procs`).
         interval: Pause between passes while there is work (`daemon_interval`).
         idle_interval: Pause between passes after five quiet minutes.
         sweep_interval: Time between looks at the whole bucket for jobs of 1.2 clients.
@@ -69,7 +69,7 @@ class AgentConfig:
     prefix: str
     log_level: str
     scheduler: str
-    workers: int
+    transfers: int
     interval: timedelta
     idle_interval: timedelta
     sweep_interval: timedelta
@@ -139,7 +139,7 @@ def load_agent_config(file: Path) -> AgentConfig:
         prefix=key_prefix(ini),
         log_level=ini.choice("default", "log_level", LOG_LEVELS, "INFO"),
         scheduler=ini.text("agent", "type").lower(),
-        workers=ini.whole("agent", "num_procs", 8, minimum=1),
+        transfers=ini.whole("agent", "num_procs", 8, minimum=1),
         interval=ini.seconds("agent", "daemon_interval", 5, minimum=1),
         idle_interval=ini.seconds("agent", "idle_interval", 15, minimum=1),
         sweep_interval=ini.seconds("agent", "sweep_interval", 60, minimum=1),

@@ -71,7 +71,7 @@ def test_an_agent_file_of_1_2_is_read(file: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/u")
     file.write_text(AGENT_OF_1_2)
     config = load_agent_config(file)
-    assert (config.name, config.scheduler, config.workers) == ("ABCI", "abci", 8)
+    assert (config.name, config.scheduler, config.transfers) == ("ABCI", "abci", 8)
     assert config.interval == timedelta(seconds=5)
     assert config.directory == Path("/home/u/.cloudq")
     assert config.any_delay == timedelta(0)

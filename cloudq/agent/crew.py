@@ -1,4 +1,4 @@
-"""The crew: a few threads that work on jobs, each job in one pair of hands at a time."""
+"""The crew: the threads that work on jobs, each job in one pair of hands at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Optional, Protocol
+from typing import Optional, Protocol, Union
 
 from cloudq.errors import CloudQError
 
@@ -22,22 +23,39 @@ PATIENCE = 5.0
 class Rest(Protocol):
     """What remains to be done of a piece of work, and is less urgent than what others wait for."""
 
-    def __call__(self) -> Optional[Rest]: ...
+    def __call__(self) -> Optional[Remains]: ...
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What remains to be done of a piece of work, and moves files: it may take hours."""
+
+    function: Rest
+
+
+Remains = Union[Rest, Transfer]
+Work = Callable[..., Optional[Remains]]
+"""What the crew is given to do: it may return the rest of it, which may return another."""
 
 
 class Crew:
     """Threads for work that must not hold up the passes.
+
+    Mostly they wait for the bucket, so there are many workers. A few others, the porters, move files: each
+    transfer has threads of its own and takes memory.
 
     Work may leave a rest: that is done when all that was given before it has been begun. If that takes
     longer than `PATIENCE`, because there is much to begin or all have long work in hand, a thread of its own,
     the clerk, does it.
 
     Args:
-        size: Number of threads.
+        workers: Number of threads.
+        porters: Number of threads for transfers.
     """
 
-    def __init__(self, size: int) -> None:
-        self._workers = ThreadPoolExecutor(size, thread_name_prefix="worker")
+    def __init__(self, workers: int, porters: int = 1) -> None:
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._porters = ThreadPoolExecutor(porters, thread_name_prefix="porter")
         self._changed = threading.Condition()
         self._in_hand: set[str] = set()
         self._futures: set[Future[object]] = set()
@@ -46,20 +64,20 @@ class Crew:
         self._clerk: Optional[threading.Thread] = None
         self.stopping = False
 
-    def give(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> bool:
+    def give(self, key: str, function: Work, *args: object) -> bool:
         """Have a function called by a worker, unless one has this key in hand already.
 
         A deliberate error is logged as one line, any other with its traceback; neither stops the crew.
 
         Args:
             key: What is worked on, for instance `job 3f2a`. It is in hand until the rest is done, too.
-            function: Does the work; it may return the rest of it, which may return another.
+            function: Does the work.
         """
         with self._changed:
             if self.stopping or key in self._in_hand:
                 return False
             self._in_hand.add(key)
-            self._begin(self._work, key, function, *args)
+            self._begin(self._workers, self._work, key, function, *args)
         return True
 
     def wait(self, timeout: Optional[timedelta] = None) -> bool:
@@ -73,14 +91,15 @@ class Crew:
         with self._changed:
             self.stopping = True
             self._changed.notify_all()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._workers, self._porters):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, function: Callable[..., object], *args: object) -> None:
-        future = self._workers.submit(function, *args)
+    def _begin(self, threads: ThreadPoolExecutor, function: Callable[..., object], *args: object) -> None:
+        future = threads.submit(function, *args)
         self._futures.add(future)
         future.add_done_callback(self._forget)
 
-    def _work(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> None:
+    def _work(self, key: str, function: Work, *args: object) -> None:
         self._call(key, function, *args)
         while self.stopping and self._finish_one():
             pass
@@ -90,7 +109,7 @@ class Crew:
         self._unfinished += 1
         self._rests.append((time.monotonic() + PATIENCE, key, rest))
         if not self.stopping:
-            self._begin(self._finish_one)
+            self._begin(self._workers, self._finish_one)
         if self._clerk is None:
             self._clerk = threading.Thread(target=self._finish_overdue, name="clerk", daemon=True)
             self._clerk.start()
@@ -121,7 +140,7 @@ class Crew:
                     self._changed.wait(until)
             self._finish_one()
 
-    def _call(self, key: str, function: Callable[..., Optional[Rest]], *args: object) -> None:
+    def _call(self, key: str, function: Work, *args: object) -> None:
         rest = None
         try:
             rest = function(*args)
@@ -131,8 +150,10 @@ class Crew:
             logger.exception("%s: unexpected fault", key)
         finally:
             with self._changed:
-                if rest is None:
+                if rest is None or (self.stopping and isinstance(rest, Transfer)):
                     self._in_hand.discard(key)
+                elif isinstance(rest, Transfer):
+                    self._begin(self._porters, self._work, key, rest.function)
                 else:
                     self._leave(key, rest)
 

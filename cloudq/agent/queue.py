@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Queue:
         run: Runs a command.
         timeout: Longest time a command may take.
         clock: Tells seconds.
+        at_once: So many jobs are submitted at the same time at most: a scheduler takes one after the other
+            anyway, and may refuse a user who asks too much of it.
 
     Attributes:
         polls: When it may be asked about jobs.
@@ -61,11 +64,13 @@ class Queue:
         timeout: timedelta,
         *,
         clock: Callable[[], float] = time.monotonic,
+        at_once: int = 8,
     ) -> None:
         self.scheduler = scheduler
         self._run = run
         self._timeout = timeout
         self._clock = clock
+        self._turns = threading.BoundedSemaphore(at_once)
         self.polls = Pace("the scheduler is asked about jobs", clock)
         self.submissions = Pace("the scheduler is given jobs", clock)
 
@@ -92,13 +97,15 @@ class Queue:
             CommandError: It was refused.
             CommandTimeoutError, SchedulerOutputError: Whether it was taken is not known.
         """
-        command, begun = self.scheduler.submit_command(submission), self._clock()
-        try:
-            done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
-        except CommandError as error:
-            if isinstance(error, CommandTimeoutError) or self.scheduler.is_temporary(error.stderr):
-                self.submissions.refused(self._clock() - begun)
-            raise
+        command = self.scheduler.submit_command(submission)
+        with self._turns:
+            begun = self._clock()
+            try:
+                done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+            except CommandError as error:
+                if isinstance(error, CommandTimeoutError) or self.scheduler.is_temporary(error.stderr):
+                    self.submissions.refused(self._clock() - begun)
+                raise
         self.submissions.answered()
         if not done.stdout.endswith("\n"):
             # Half an id is an id, too.

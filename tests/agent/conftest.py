@@ -81,7 +81,7 @@ class Site:
             prefix="",
             log_level="INFO",
             scheduler="local",
-            workers=4,
+            transfers=4,
             interval=timedelta(seconds=5),
             idle_interval=timedelta(seconds=15),
             sweep_interval=timedelta(seconds=60),

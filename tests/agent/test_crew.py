@@ -130,7 +130,7 @@ class WatchedCluster:
 def watched(site: Site) -> WatchedCluster:
     """A site whose agent has one worker."""
     watched = WatchedCluster(site)
-    site.settings["workers"] = 0
+    site.settings["transfers"] = 0
     site.queue = Queue(FakeScheduler(), watched.run, A_MINUTE)
     return watched
 

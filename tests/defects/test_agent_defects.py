@@ -30,7 +30,7 @@ PATIENCE = 120
 
 def test_jobs_taken_at_the_same_time_keep_their_scripts_and_folders(tmp_path: Path) -> None:
     """Defect 1: of 200 jobs with one script name 19 had their own output."""
-    site = Site(tmp_path, MemoryStore(), settings={"workers": 8})
+    site = Site(tmp_path, MemoryStore(), settings={"transfers": 8})
     ended = site.submit(submit_to="here")
     site.bundles.save(site.bundles.load(ended.id), replace(ended, state=JobState.DONE))
     jobs = [site.submit(f"#!/bin/sh\necho {number}\n".encode(), submit_to="here") for number in range(60)]

@@ -32,6 +32,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -92,7 +93,7 @@ class Doom:
 class OneHand(Crew):
     """Does everything at once, so that a life goes the same way each time."""
 
-    def _begin(self, function: Callable[..., object], *args: object) -> None:
+    def _begin(self, threads: ThreadPoolExecutor, function: Callable[..., object], *args: object) -> None:
         function(*args)
 
     def _leave(self, key: str, rest: Rest) -> None:
@@ -176,7 +177,7 @@ class Lives(RuleBasedStateMachine):
                 name=name,
                 cluster=TrueCluster(doom=self.doom),
                 clock=self.clock,
-                settings={"workers": 1},
+                settings={"transfers": 1},
             )
             for name in SYSTEMS
         ]

@@ -185,7 +185,7 @@ def open_queue(config: AgentConfig) -> Queue:
         scheduler = open_scheduler(config.scheduler, root=config.directory / "local", slots=config.slots)
     except ConfigError as error:
         raise ConfigError(f"{config.file}: [agent] {error}") from error
-    return Queue(scheduler, run, config.command_timeout)
+    return Queue(scheduler, run, config.command_timeout, at_once=config.transfers)
 
 
 class _Service:
