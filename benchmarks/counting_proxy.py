@@ -61,16 +61,27 @@ class CountingProxy:
         """Listen on the loopback interface."""
         return await asyncio.start_server(self._accept, "127.0.0.1", port, limit=_LIMIT)
 
+    async def close(self, server: asyncio.Server) -> None:
+        """End what is under way."""
+        server.close()
+        tasks = [task for task in self._tasks if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
             upstream = await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            try:
                 while await self._exchange(reader, writer, upstream):
                     pass
-            upstream[1].close()
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                pass
+            finally:
+                upstream[1].close()
         finally:
             writer.close()
             self._tasks.discard(task)
@@ -181,9 +192,10 @@ def counting_proxy(server_url: str, latency: float = 0.0) -> Iterator[tuple[str,
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy
     finally:
-        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(proxy.close(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 def main(argv: Optional[list[str]] = None) -> None:

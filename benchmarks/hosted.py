@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
@@ -60,6 +61,15 @@ class HostedAgent:
         """Return how often a command of the scheduler was run."""
         return self.calls.read_text().split().count(command) if self.calls.exists() else 0
 
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Stop the agent while the block is at work, so that one pass finds all that it has done."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def submit(
         self, number: int, *, script: bytes = TRUE, options: str = HELD, tasks: Optional[ArrayRange] = None
     ) -> list[str]:
@@ -88,11 +98,13 @@ class HostedAgent:
 
 @contextmanager
 def hosted_agent(
-    endpoint: str, *, interval: int = 5, counted: Sequence[str] = _COUNTED
+    endpoint: str, *, through: str = "", interval: int = 5, counted: Sequence[str] = _COUNTED
 ) -> Iterator[HostedAgent]:
     """Start an agent; at the end it, its jobs and its bucket are gone.
 
     Args:
+        endpoint: The S3 server.
+        through: What the agent itself asks instead, such as a proxy before that server.
         interval: Seconds between its passes; all other settings are the default ones.
         counted: Commands of the scheduler that are counted; by a script for each, which takes time.
     """
@@ -101,7 +113,7 @@ def hosted_agent(
     client = make_client(address)
     client.create_bucket(Bucket=address.bucket)
     store = open_store(address)
-    process = _start(folder, address, interval, counted)
+    process = _start(folder, replace(address, endpoint_url=through or endpoint), interval, counted)
     try:
         yield HostedAgent(process, Bundles(store), folder / "calls", folder / "log")
     finally:

@@ -42,7 +42,8 @@ def bare_rate(number: int) -> float:
 
 def agent_rate(agent: HostedAgent, number: int) -> tuple[float, float]:
     """Return jobs a second from the first claim to the last submission, and until the last was recorded."""
-    ids = agent.submit(number)
+    with agent.halted():
+        ids = agent.submit(number)
     while len(_times(agent.log, SUBMITTED)) < number:
         time.sleep(0.5)
     for job_id in ids:
@@ -62,10 +63,10 @@ def _time(line: str) -> datetime:
     return datetime.strptime(line[:_TIME_LENGTH], "%Y-%m-%d %H:%M:%S,%f")  # noqa: DTZ007 - as in the log
 
 
-def one_round(endpoint: str, number: int) -> dict[str, float]:
+def one_round(endpoint: str, through: str, number: int) -> dict[str, float]:
     """Measure the loop, the agent, and the loop again."""
     before = bare_rate(number // 2)
-    with hosted_agent(endpoint, counted=()) as agent:
+    with hosted_agent(endpoint, through=through, counted=()) as agent:
         rate, recorded = agent_rate(agent, number)
     after = bare_rate(number // 2)
     bare = 2 / (1 / before + 1 / after)
@@ -89,12 +90,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     begun = {**record.machine(), "latency_ms": given.latency, "jobs": given.jobs}
     rounds: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
-        endpoint = given.endpoint
+        through = ""
         if given.latency:
-            endpoint, _ = stack.enter_context(counting_proxy(endpoint, given.latency / 1000))
+            through, _ = stack.enter_context(counting_proxy(given.endpoint, given.latency / 1000))
         for number in range(given.rounds):
             time.sleep(given.pause if number else 0)
-            rounds.append(one_round(endpoint, given.jobs))
+            rounds.append(one_round(given.endpoint, through, given.jobs))
             print(rounds[-1], flush=True)
     medians = {name: record.median([one[name] for one in rounds]) for name in rounds[0]}
     print(f"medians of {given.rounds}: {medians}")

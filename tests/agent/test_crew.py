@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Optional
 import pytest
 
 from cloudq.agent import crew as crew_module
-from cloudq.agent.crew import Crew, Rest
+from cloudq.agent.crew import Crew, Rest, Transfer
 from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.agent.schedulers.base import NativeState
 from cloudq.errors import StoreError
 from cloudq.job import Job, JobState
 from cloudq.process import DEFAULT_TIMEOUT, Completed
+from cloudq.store import Entry
 from cloudq.store.memory import MemoryStore
 from tests.agent.cluster import FakeScheduler
 from tests.agent.conftest import Site, UndisputedLease, run_passes
@@ -107,6 +108,41 @@ def test_a_crew_that_stops_does_the_rests_and_begins_nothing(threads: int) -> No
     assert 0 < len(begun) <= threads
     assert begun == {line.split()[1] for line in diary.lines if line.startswith("end")}
     assert not crew.give("g", diary.begin, "g")
+
+
+def test_a_transfer_is_work_of_a_porter_and_in_hand_until_it_ends() -> None:
+    crew, diary, threads = Crew(1, porters=1), Diary(), []
+    diary.given.set()
+    ended = threading.Event()
+
+    def carry() -> Optional[Rest]:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        assert ended.wait(60)
+        return None
+
+    assert crew.give("a", lambda: Transfer(carry))
+    assert crew.give("b", diary.begin, "b")
+    assert not crew.give("a", diary.begin, "a")
+    assert crew.give("c", ended.set)
+    assert crew.wait(A_MINUTE)
+    assert (threads, diary.lines) == (["porter"], ["begin b", "end b"])
+    assert crew.give("a", lambda: None)
+
+
+def test_a_crew_that_stops_ends_the_transfers_that_have_begun_and_begins_none() -> None:
+    crew, diary, begun = Crew(1, porters=1), Diary(), threading.Event()
+
+    def carry() -> Optional[Rest]:
+        begun.set()
+        return diary.begin("a")
+
+    crew.give("a", lambda: Transfer(carry))
+    crew.give("b", lambda: Transfer(lambda: diary.begin("b")))
+    assert begun.wait(60)
+    crew.stop()
+    diary.given.set()
+    assert crew.wait(A_MINUTE)
+    assert diary.lines == ["begin a", "end a"]
 
 
 @dataclass
@@ -244,3 +280,33 @@ def test_a_copy_that_the_scheduler_does_not_know_yet_is_looked_for_again(
         site.clock.move(seconds=6)
         run_passes(agent)
     assert (site.cluster.count("cancel"), agent.roster.all()) == (1, [])
+
+
+class SlowStore(MemoryStore):
+    """Stores no outputs before something has happened."""
+
+    def __init__(self, happened: threading.Event) -> None:
+        super().__init__()
+        self._happened = happened
+
+    def upload_blocks(self, blocks: Iterable[bytes], key: str, *, expected: int = 0) -> Entry:
+        assert self._happened.wait(60)
+        return super().upload_blocks(blocks, key, expected=expected)
+
+
+def test_a_long_transfer_holds_up_no_other_job(site: Site) -> None:
+    site.settings["transfers"] = 1
+    ready = threading.Event()
+    site.store = SlowStore(ready)
+    agent, first = site.new_agent(), site.submit()
+    run_passes(agent)
+    site.cluster.move("1", NativeState.COMPLETED)
+    agent.run_pass()
+    second = site.submit()
+    while site.job(second.id).state is not JobState.READY:
+        agent.run_pass()
+        agent.crew.wait(timedelta(milliseconds=10))
+    assert site.job(first.id).state is JobState.COMPLETING
+    ready.set()
+    assert agent.crew.wait(A_MINUTE)
+    assert site.job(first.id).state is JobState.DONE
