@@ -98,17 +98,23 @@ class HostedAgent:
 
 @contextmanager
 def hosted_agent(
-    endpoint: str, *, through: str = "", interval: int = 5, counted: Sequence[str] = _COUNTED
+    endpoint: str,
+    *,
+    through: str = "",
+    interval: int = 5,
+    counted: Sequence[str] = _COUNTED,
+    top: Optional[Path] = None,
 ) -> Iterator[HostedAgent]:
     """Start an agent; at the end it, its jobs and its bucket are gone.
 
     Args:
         endpoint: The S3 server.
         through: What the agent itself asks instead, such as a proxy before that server.
+        top: Where its folder is made, and stays: files that are removed slow those that are made after them.
         interval: Seconds between its passes; all other settings are the default ones.
         counted: Commands of the scheduler that are counted; by a script for each, which takes time.
     """
-    folder = Path(tempfile.mkdtemp(prefix="cloudq-bench-"))
+    folder = Path(tempfile.mkdtemp(prefix="cloudq-bench-", dir=top))
     address = StoreAddress(endpoint, f"bench-{uuid.uuid4().hex[:12]}")
     client = make_client(address)
     client.create_bucket(Bucket=address.bucket)
@@ -122,7 +128,8 @@ def hosted_agent(
         cancel_all()
         store.delete(entry.key for entry in store.list(""))
         client.delete_bucket(Bucket=address.bucket)
-        shutil.rmtree(folder)
+        if top is None:
+            shutil.rmtree(folder)
 
 
 def cancel_all() -> None:

@@ -3,8 +3,9 @@
     python benchmarks/throughput.py ENDPOINT [--jobs 500] [--rounds 9] [--latency 0] [--pause 45]
 
 Keys come from the environment. The agent's rate is that of its log: from the first claim to the last
-submission. Between two rounds nothing is done: a server still clears up what was deleted, and ext4 without a
-journal makes files slowly for half a minute after many were removed. All jobs of the user are cancelled.
+submission. Between two rounds nothing is done, as the server still clears up what was deleted; and no files
+of an agent are removed before the end, because ext4 without a journal is slow to make files for some minutes
+after many were removed. All jobs of the user are cancelled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -63,10 +65,10 @@ def _time(line: str) -> datetime:
     return datetime.strptime(line[:_TIME_LENGTH], "%Y-%m-%d %H:%M:%S,%f")  # noqa: DTZ007 - as in the log
 
 
-def one_round(endpoint: str, through: str, number: int) -> dict[str, float]:
+def one_round(endpoint: str, through: str, number: int, top: Path) -> dict[str, float]:
     """Measure the loop, the agent, and the loop again."""
     before = bare_rate(number // 2)
-    with hosted_agent(endpoint, through=through, counted=()) as agent:
+    with hosted_agent(endpoint, through=through, counted=(), top=top) as agent:
         rate, recorded = agent_rate(agent, number)
     after = bare_rate(number // 2)
     bare = 2 / (1 / before + 1 / after)
@@ -90,12 +92,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     begun = {**record.machine(), "latency_ms": given.latency, "jobs": given.jobs}
     rounds: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
-        through = ""
+        top, through = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cloudq-bench-"))), ""
         if given.latency:
             through, _ = stack.enter_context(counting_proxy(given.endpoint, given.latency / 1000))
         for number in range(given.rounds):
             time.sleep(given.pause if number else 0)
-            rounds.append(one_round(given.endpoint, through, given.jobs))
+            rounds.append(one_round(given.endpoint, through, given.jobs, top))
             print(rounds[-1], flush=True)
     medians = {name: record.median([one[name] for one in rounds]) for name in rounds[0]}
     print(f"medians of {given.rounds}: {medians}")

@@ -289,7 +289,7 @@ def test_notices_and_requests_go_separately(bundles: Bundles) -> None:
         )
         markers.remove_notice("sys1", "a1")
         assert (list(markers.mail("sys1")), markers.inbox("sys1")) == (["a1"], {})
-        markers.remove_request("sys1", "a1")
+        markers.remove_mail("sys1", "a1", markers.mail("sys1")["a1"])
         assert keys(bundles) == []
 
 
@@ -302,7 +302,7 @@ def test_all_mail_about_a_job_can_be_removed(bundles: Bundles, everywhere: bool)
     if everywhere:
         markers.remove_all_mail(["a1"])
     else:
-        markers.remove_mail("sys1", "a1")
+        markers.remove_mail("sys1", "a1", markers.mail("sys1")["a1"])
     assert list(markers.mail("sys1")) == ["b1"]
     assert len(keys(bundles)) == 2
 

@@ -23,7 +23,7 @@ PATIENCE = 5.0
 class Rest(Protocol):
     """What remains to be done of a piece of work, and is less urgent than what others wait for."""
 
-    def __call__(self) -> Optional[Remains]: ...
+    def __call__(self) -> Optional[Next]: ...
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Transfer:
     function: Rest
 
 
-Remains = Union[Rest, Transfer]
-Work = Callable[..., Optional[Remains]]
+Next = Union[Rest, Transfer]
+Work = Callable[..., Optional[Next]]
 """What the crew is given to do: it may return the rest of it, which may return another."""
 
 

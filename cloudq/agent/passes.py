@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Optional
 
 from cloudq.agent import conflicts
 from cloudq.agent.collecting import Collector
-from cloudq.agent.crew import Crew, Remains, Transfer
+from cloudq.agent.crew import Crew, Next, Transfer
 from cloudq.agent.decisions.lifecycle import unfinished
 from cloudq.agent.pauses import lasts
 from cloudq.agent.queue import Answer
@@ -19,7 +20,7 @@ from cloudq.agent.rights.admission import cancel_requested
 from cloudq.agent.rights.claims import mark
 from cloudq.agent.roster import Roster
 from cloudq.agent.running.copying import answer_requests
-from cloudq.agent.running.finishing import finish
+from cloudq.agent.running.finishing import finish, keep_outcome
 from cloudq.agent.running.following import follow, is_at_rest
 from cloudq.agent.running.starting import record_submission, start
 from cloudq.agent.schedulers.base import TaskStatuses
@@ -29,7 +30,7 @@ from cloudq.agent.taking.sweep import Sweep
 from cloudq.agent.trouble import Trouble
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import Mail, Record
-from cloudq.errors import CloudQError, ConflictError, NoSuchJobError
+from cloudq.errors import CloudQError, ConflictError, NoSuchJobError, StoreError
 from cloudq.job import Job
 from cloudq.system import ANY
 
@@ -137,16 +138,16 @@ class Agent:
         if mail.requested or not is_ours:
             # It is to be cancelled, or was requeued. The bundle says so, too: the markers may go.
             active.cancel_noticed = active.claim_doubted = True
-            markers = self.place.bundles.markers
-            remove = markers.remove_request if is_ours else markers.remove_mail
-            self.crew.give(f"marker {job_id}", remove, mailbox, job_id)
+            seen = replace(mail, announced=None) if is_ours else mail
+            remove = self.place.bundles.markers.remove_mail
+            self.crew.give(f"marker {job_id}", remove, mailbox, job_id, seen)
 
-    def _receive(self, job_id: str, mailbox: str, mail: Mail) -> Optional[Remains]:
+    def _receive(self, job_id: str, mailbox: str, mail: Mail) -> Optional[Next]:
         if self.roster.get(job_id) is not None:
             return None  # It was taken since the inbox was listed.
         try:
             active = self._reception.receive(job_id, mailbox, mail)
-        except CloudQError:
+        except StoreError:
             self._doubtful.add(job_id)  # Whether it is ours now is not known, and another may have it.
             raise
         if active is not None and active.recovered:
@@ -188,10 +189,12 @@ class Agent:
     def _sweep_left_overs(self) -> None:
         """Look for what writes without an answer may have left: markers of jobs not held, live segments."""
         doubtful, self._doubtful = self._doubtful, set()
-        for job_id in {*doubtful, *self.place.bundles.markers.active(self.place.config.name)}:
+        marked = set(self.place.bundles.markers.active(self.place.config.name))
+        for job_id in doubtful | marked:
             if self.roster.get(job_id) is not None:
                 continue
-            if not self.crew.give(_key(job_id), self._recovery.recover_job, job_id) and job_id in doubtful:
+            recover = partial(self._recovery.recover_job, job_id, marked=job_id in marked)
+            if not self.crew.give(_key(job_id), recover) and job_id in doubtful:
                 self._doubtful.add(job_id)
 
     def _sweep_unclaimed(self, record: Record) -> None:
@@ -203,7 +206,8 @@ class Agent:
         job = record.job
         if cancel_requested(self.place, job):
             intake.delete_unclaimed(self.place, record)
-            self.place.bundles.markers.remove_mail(self.place.bundles.markers.addressee(job), job.id)
+            markers = self.place.bundles.markers
+            markers.remove_all_mail([job.id], [markers.addressee(job)])
         elif not self._reception.knows(job.id) and job.id not in self._announced:
             self._announced.add(job.id)
             self.place.bundles.markers.notify(job)
@@ -238,7 +242,7 @@ class Agent:
 
     def _work_on(
         self, active: ActiveJob, statuses: Optional[TaskStatuses], *, by_porter: bool = False
-    ) -> Optional[Remains]:
+    ) -> Optional[Next]:
         """Move a job forward.
 
         That it was submitted is recorded when other jobs have been submitted, too; porters move files.
@@ -256,6 +260,9 @@ class Agent:
                 conflicts.settle(self.place, active)
             if active.taken_away:
                 conflicts.surrender(self.place, self.roster, active)
+            elif _moves_files(active) and not by_porter:
+                keep_outcome(self.place, active)
+                return Transfer(partial(self._work_on, active, None, by_porter=True))
             active.fault, active.not_before = "", None
         except (CloudQError, OSError) as error:
             active.not_before, active.faulted = self.place.now() + RETRY_AFTER, True
@@ -263,32 +270,36 @@ class Agent:
                 active.fault = str(error)
                 logger.warning("job %s: will be tried again: %s", active.job.id, error)
             return None
-        if active.submission not in (None, known):
-            return partial(self._work_on, active, None)
-        if _moves_files(active) and not by_porter:
-            return Transfer(partial(self._work_on, active, None, by_porter=True))
-        return None
+        return partial(self._work_on, active, None) if active.submission not in (None, known) else None
 
     def _step(self, active: ActiveJob, statuses: Optional[TaskStatuses], *, by_porter: bool) -> None:
         if active.submission is not None:
             record_submission(self.place, active)
-            if not active.marked:
-                mark(self.place, active)
-            return
-        permits = self.place.queue.submissions.permits and (by_porter or not _moves_files(active))
-        is_submitted_now = active.untouched and permits
-        if active.outcome is None and not (active.marked or is_submitted_now):
-            mark(self.place, active)
-        if active.outcome is None and not active.job.native_id:
-            if permits:
-                start(self.place, active)
+            self._mark(active)
+        elif active.outcome is None and not active.job.native_id:
+            self._start(active, by_porter=by_porter)
         elif active.outcome is None:
+            self._mark(active)
             follow(self.place, active, statuses)
             if active.outcome is None:
                 answer_requests(self.place, active.job)
-        if active.outcome is not None and by_porter and not self.crew.stopping:
+        if active.outcome is None or self.crew.stopping:
+            return
+        if by_porter or not _moves_files(active):
             finish(self.place, active)
             self._forget(active)
+
+    def _start(self, active: ActiveJob, *, by_porter: bool) -> None:
+        """Submit a job if it may be now, and here; what is not submitted at once is marked before."""
+        may_start = self.place.queue.submissions.permits and (by_porter or not _moves_files(active))
+        if not (may_start and active.untouched):
+            self._mark(active)
+        if may_start:
+            start(self.place, active)
+
+    def _mark(self, active: ActiveJob) -> None:
+        if not active.marked:
+            mark(self.place, active)
 
     def _forget(self, active: ActiveJob) -> None:
         self._last_activity = self.place.now()
@@ -301,11 +312,12 @@ class Agent:
 
 
 def _moves_files(active: ActiveJob) -> bool:
-    """Tell whether the next step of a job stages out, or stages in much."""
+    """Tell whether the next step of a job stages out what it has made, or stages in much."""
+    job = active.job
+    brings_much = job.input_size > _LARGE or bool(job.input_blobs)
     if active.outcome is not None:
-        return True
-    waits = active.submission is None and not active.job.native_id
-    return waits and (active.job.input_size > _LARGE or bool(active.job.input_blobs))
+        return brings_much or job.native_id != ""
+    return brings_much and active.submission is None and not job.native_id
 
 
 def _is_followed(active: ActiveJob) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ class Queue:
         run: Runs a command.
         timeout: Longest time a command may take.
         clock: Tells seconds.
-        at_once: So many jobs are submitted at the same time at most: a scheduler takes one after the other
+        at_once: So many turns to submit there are at the same time: a scheduler takes one job after the other
             anyway, and may refuse a user who asks too much of it.
 
     Attributes:
@@ -89,23 +89,30 @@ class Queue:
         if command is not None:
             self.scheduler = self.scheduler.probed(self._output(command))
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Wait for a turn to submit, which lasts as long as the block; tell whether that is still permitted.
+
+        What must be true, or be noted, just before a submission belongs into the block: the wait may be long.
+        """
+        with self._turns:
+            yield self.submissions.permits
+
     def submit(self, submission: Submission) -> tuple[list[str], str]:
-        """Submit and return the command's words and the native id.
+        """Submit and return the command's words and the native id; only in a turn.
 
         Raises:
             InputError: The scheduler cannot express this.
             CommandError: It was refused.
             CommandTimeoutError, SchedulerOutputError: Whether it was taken is not known.
         """
-        command = self.scheduler.submit_command(submission)
-        with self._turns:
-            begun = self._clock()
-            try:
-                done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
-            except CommandError as error:
-                if isinstance(error, CommandTimeoutError) or self.scheduler.is_temporary(error.stderr):
-                    self.submissions.refused(self._clock() - begun)
-                raise
+        command, begun = self.scheduler.submit_command(submission), self._clock()
+        try:
+            done = self._run(command, cwd=submission.work_dir, timeout=self._timeout)
+        except CommandError as error:
+            if isinstance(error, CommandTimeoutError) or self.scheduler.is_temporary(error.stderr):
+                self.submissions.refused(self._clock() - begun)
+            raise
         self.submissions.answered()
         if not done.stdout.endswith("\n"):
             # Half an id is an id, too.

@@ -56,7 +56,7 @@ class Recovery:
                 self._add_taken_away(gone)
             else:
                 self._unmark(job_id)
-                self._place.folders.remove_unused(job_id)
+                self._remove_folders(job_id)
 
     def recover(self, record: Record, *, marked: bool = True) -> None:
         """Take up again a job that an earlier process of this agent had.
@@ -71,8 +71,10 @@ class Recovery:
             self._add_taken_away(job)
         elif not self._place.has_claimed(job):
             # The claim was not made, or was lost. If the job is free, it is announced once more.
+            self._remove_unclaimed(job)
+            if not marked:
+                return
             self._unmark(job.id)
-            self._place.folders.remove_unused(job.id)
             if not job.run_system and not job.state.final:
                 self._place.bundles.markers.notify(job)
         elif not self._was_begun_here(job):
@@ -117,10 +119,20 @@ class Recovery:
             if is_taken_away(self._place, record.job):
                 self._add_taken_away(record.job)
             elif not self._place.has_claimed(record.job):
-                self._place.folders.remove_unused(job_id)
+                self._remove_unclaimed(record.job)
             elif record.job.state.final:
                 logger.info("job %s: removing the folder it left behind", job_id)
                 self._remove_folders(job_id)
+            elif self._roster.get(job_id) is None:
+                self.recover(record, marked=False)  # It was claimed, and not yet marked.
+
+    def _remove_unclaimed(self, job: Job) -> None:
+        """Remove the folders of a job that is not ours: without a note of our claim nothing was submitted.
+
+        An agent of another name may have the same folder; what is its own, the manifest says.
+        """
+        if job.work_dir != str(self._place.folders.work_dir(job.id)):
+            self._remove_folders(job.id)
 
     def _remove_folders(self, job_id: str) -> None:
         try:

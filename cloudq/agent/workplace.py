@@ -89,6 +89,7 @@ class ActiveJob:
         segments: Names of the live segments in the bucket.
         progress: Log name -> the percentage that it told, the latest last.
         outcome: How it ended.
+        outcome_kept: That is kept in its folder, too.
         finished: When it ended.
         not_before: When to try again after a fault.
         fault: What went wrong last, so that it is logged once and not at each pass.
@@ -115,6 +116,7 @@ class ActiveJob:
     segments: list[str] = field(default_factory=list)
     progress: dict[str, int] = field(default_factory=dict)
     outcome: Optional[Task] = None
+    outcome_kept: bool = False
     finished: Optional[datetime] = None
     not_before: Optional[datetime] = None
     fault: str = ""

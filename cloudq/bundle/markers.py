@@ -81,18 +81,15 @@ class Markers:
         """Take back the notice of one job."""
         self.store.delete([self._marker(INBOX, system, job_id)])
 
-    def remove_request(self, system: str, job_id: str) -> None:
-        """Take back what was asked about one job."""
-        self.store.delete([self._request(system, job_id)])
+    def remove_mail(self, system: str, job_id: str, mail: Mail) -> None:
+        """Take back what was seen in an inbox about one job, and nothing that came since."""
+        notice = [self._marker(INBOX, system, job_id)] * bool(mail.announced)
+        self.store.delete([*notice, *[self._request(system, job_id)] * bool(mail.requested)])
 
-    def remove_mail(self, system: str, job_id: str) -> None:
-        """Take back notice and request of one job."""
-        self.store.delete([self._marker(INBOX, system, job_id), self._request(system, job_id)])
-
-    def remove_all_mail(self, job_ids: Iterable[str]) -> None:
-        """Take back notices and requests of these jobs, to whatever system they speak."""
-        systems = list(self.store.list_folders(self.prefix + INBOX))
-        tops = [f"{self.prefix}{INBOX}{system}/{kind}" for system in systems for kind in ("", _REQUESTS)]
+    def remove_all_mail(self, job_ids: Iterable[str], systems: Optional[Iterable[str]] = None) -> None:
+        """Take back notices and requests of these jobs to these systems, or to all."""
+        found = self.store.list_folders(self.prefix + INBOX) if systems is None else map(key_name, systems)
+        tops = [f"{self.prefix}{INBOX}{system}/{kind}" for system in found for kind in ("", _REQUESTS)]
         self.store.delete(f"{top}{job_id}" for job_id in job_ids for top in tops)
 
     def of_kind(self, kind: str) -> Iterator[tuple[str, str, Entry]]:
@@ -113,8 +110,12 @@ class Markers:
         self.store.write(self._marker(ACTIVE, system, job_id), b"")
 
     def unmark_active(self, system: str, job_id: str) -> None:
-        """Take that back: the job is final, or another's."""
+        """Take that back: the job is another's."""
         self.store.delete([self._marker(ACTIVE, system, job_id)])
+
+    def remove_ended(self, system: str, job_id: str) -> None:
+        """Take that back, and what was asked of the system: the job is final."""
+        self.store.delete([self._marker(ACTIVE, system, job_id), self._request(system, job_id)])
 
     def _marker(self, kind: str, system: str, job_id: str) -> str:
         return f"{self.prefix}{kind}{key_name(system)}/{job_id}"

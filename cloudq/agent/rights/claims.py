@@ -46,7 +46,7 @@ def unmark(place: Workplace, active: ActiveJob) -> None:
     """Remove what leads a next start to a job that is final, and cleaned up."""
     if active.notice_in:
         place.bundles.markers.remove_notice(active.notice_in, active.job.id)
-    place.bundles.markers.unmark_active(place.config.name, active.job.id)
+    place.bundles.markers.remove_ended(place.config.name, active.job.id)
 
 
 def remember_claim(place: Workplace, job: Job) -> None:

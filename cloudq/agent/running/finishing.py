@@ -45,7 +45,8 @@ def finish(place: Workplace, active: ActiveJob) -> None:
         raise ValueError("finish: the job has not ended")
     else:
         note = _missing_note(place, active)
-        remember_outcome(place, active)
+        if not active.outcome_kept:
+            remember_outcome(place, active)
         output_size, left_out = _stage_out(place, active)
         note = note or f"not in output.zip: {', '.join(left_out)}"[:MAX_NOTE] * bool(left_out)
         _write_final(place, active, active.outcome, output_size, note)
@@ -131,6 +132,14 @@ def clean_up(place: Workplace, active: ActiveJob) -> None:
     claims.unmark(place, active)
 
 
+def keep_outcome(place: Workplace, active: ActiveJob) -> None:
+    """Keep how a job ended until it is finished, which may be hours later; not if its folder is gone."""
+    if active.outcome is None or active.outcome_kept:
+        return
+    if place.folders.spool(active.job.id).is_dir():
+        remember_outcome(place, active)
+
+
 def remember_outcome(place: Workplace, active: ActiveJob) -> None:
     """Keep how a job ended across a restart: the scheduler may have forgotten it by then."""
     spool = place.folders.spool(active.job.id)
@@ -139,6 +148,7 @@ def remember_outcome(place: Workplace, active: ActiveJob) -> None:
     text = json.dumps({"outcome": asdict(active.outcome or Task(JobState.ERROR)), "finished": finished})
     with appearing(place.folders.outcome(active.job.id)) as file:
         file.write(text.encode("ascii"))
+    active.outcome_kept = True
 
 
 def recall_outcome(place: Workplace, active: ActiveJob) -> None:

@@ -16,7 +16,7 @@ from cloudq.agent.rights import claims
 from cloudq.agent.rights.admission import cancel_requested
 from cloudq.agent.rights.contents import Contents
 from cloudq.agent.running.following import read_exit_code
-from cloudq.agent.running.preparing import prepare, remaining
+from cloudq.agent.running.preparing import Prepared, prepare, remaining
 from cloudq.agent.workplace import ActiveJob, Submitted, Workplace
 from cloudq.bundle import CANCEL, native_script_name
 from cloudq.errors import (
@@ -116,7 +116,14 @@ def _submit(place: Workplace, active: ActiveJob) -> None:
     if place.signed_only:
         place.ledger.begin(job, prepared.principals)
         logger.info("job %s: signed by %s", job.id, ", ".join(prepared.principals))
-    # Preparing may have taken long, or this process may have been halted meanwhile.
+    with place.queue.turn() as permitted:
+        if permitted:
+            _submit_now(place, active, prepared)
+
+
+def _submit_now(place: Workplace, active: ActiveJob, prepared: Prepared) -> None:
+    job = active.job
+    # Preparing and the wait may have taken long, or this process may have been halted meanwhile.
     place.lease.check()
     claims.begin_submission(place, job)
     try:
@@ -247,7 +254,7 @@ def _store_translation(place: Workplace, job: Job, submission: Submitted) -> str
     if text is None:
         # It was submitted before this process was there.
         with (
-            contextlib.suppress(FileNotFoundError),
+            contextlib.suppress(OSError),
             open_of_job(place.folders.work_dir(job.id) / name) as file,
         ):
             text = file.read(_LONGEST_SCRIPT)

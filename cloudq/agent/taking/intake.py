@@ -13,6 +13,7 @@ from cloudq.agent.rights.claims import let_go
 from cloudq.agent.rights.contents import Contents
 from cloudq.agent.rights.policing import check_script
 from cloudq.agent.running.definitions import this_system
+from cloudq.agent.running.finishing import remember_outcome
 from cloudq.agent.workplace import ActiveJob, Workplace
 from cloudq.bundle import PROJECT, RESOURCE, Record, check_script_name
 from cloudq.errors import (
@@ -163,7 +164,10 @@ def claim(place: Workplace, candidate: Candidate) -> Optional[ActiveJob]:
         place.folders.remove_unused(job_id)
         return None
     logger.info("job %s: claimed (%r)", job_id, candidate.job.name)
-    return ActiveJob(record, untouched=True, outcome=candidate.outcome)
+    active = ActiveJob(record, untouched=True, outcome=candidate.outcome)
+    if active.outcome is not None:
+        remember_outcome(place, active)  # Else a next start would not know that it is not to run.
+    return active
 
 
 def delete_unclaimed(place: Workplace, record: Record) -> None:

@@ -87,7 +87,7 @@ class Reception:
                 check_room(record.job)
         except (NoSuchJobError, ManifestError) as error:
             logger.warning("job %s: left alone: %s", job_id, error)
-            bundles.markers.remove_mail(mailbox, job_id)
+            bundles.markers.remove_mail(mailbox, job_id, mail)
             return None
         if record.job.state.final or record.job.run_system:
             return self._receive_claimed(record, mailbox, mail)
@@ -98,10 +98,10 @@ class Reception:
         job, markers, active = record.job, self._place.bundles.markers, None
         if not job.state.final and self._place.has_claimed(job):
             markers.mark_active(self._place.config.name, job.id)
-            active = ActiveJob(record, recovered=True, cancel_noticed=True, marked=True)
-        elif not job.state.final and mail.requested:
+            active = ActiveJob(record, recovered=True)
+        elif not job.state.final and mail.requested and self._place.bundles.cancel_requested(job.id):
             markers.request(job)  # Asked before it was claimed: whoever has it may not have seen that.
-        markers.remove_mail(mailbox, job.id)
+        markers.remove_mail(mailbox, job.id, mail)
         return active
 
     def _receive_unclaimed(self, record: Record, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
@@ -122,15 +122,14 @@ class Reception:
 
     def _take(self, candidate: Candidate, mailbox: str, mail: Mail) -> Optional[ActiveJob]:
         active = intake.claim(self._place, candidate)
-        if active is None:
-            self._dismiss(candidate.job.id, mailbox)
-            return None
         self._forget(candidate.job.id)
+        if active is None:
+            return None  # At the next pass it is another's, and so is what was asked about it.
         # What was asked is seen in the bundle. The notice stays until the job is marked.
         active.notice_in, active.cancel_noticed = mailbox, mail.requested is not None
         self._roster.add(active)
         if mail.requested:
-            self._place.bundles.markers.remove_request(mailbox, candidate.job.id)
+            self._place.bundles.markers.remove_mail(mailbox, candidate.job.id, replace(mail, announced=None))
         return active
 
     def _verdict(self, record: Record) -> Verdict:
@@ -184,14 +183,11 @@ class Reception:
         answers_for = candidate.run_on.lower() in (self._place.config.name.lower(), ANY.lower())
         if answers_for and cancel_requested(self._place, candidate.job):
             intake.delete_unclaimed(self._place, candidate.record)
-            self._dismiss(job_id, mailbox)
+            self._forget(job_id)
+            self._place.bundles.markers.remove_mail(mailbox, job_id, mail)
             return
         look_again = self._place.now() + LOOK_AGAIN_AFTER[decision]
         self._waiting[job_id] = _Waiting(candidate, mail, look_again)
-
-    def _dismiss(self, job_id: str, mailbox: str) -> None:
-        self._forget(job_id)
-        self._place.bundles.markers.remove_mail(mailbox, job_id)
 
     def _forget(self, job_id: str) -> None:
         self._waiting.pop(job_id, None)

@@ -146,11 +146,14 @@ def _freed(bundles: Bundles, record: Record, target: Job) -> Job:
 
 def _announce(bundles: Bundles, *, before: Job, now: Job) -> None:
     """Tell those who may take the job, and the agent that had it, which may be alive after all."""
+    markers = bundles.markers
     if before.run_system:
-        bundles.markers.request(before)
-    elif (old := bundles.markers.addressee(before)) != bundles.markers.addressee(now):
-        bundles.markers.remove_notice(old, before.id)
-    bundles.markers.notify(now)
+        markers.request(before)
+    elif (old := markers.addressee(before)) != markers.addressee(now):
+        markers.remove_all_mail([before.id], [old])
+        if bundles.cancel_requested(now.id):
+            markers.request(now)
+    markers.notify(now)
     if before.state is JobState.COMPLETING:
         logger.warning("job %s: had ended on %s, and runs once more", now.id, before.run_system)
     elif before.native_id:
