@@ -1,4 +1,4 @@
-"""What may happen while a job waits for its turn or a porter, and what a start finds of one not yet marked."""
+"""What may happen while a job waits for its turn or a porter, and what a start finds that is not marked."""
 
 from __future__ import annotations
 
