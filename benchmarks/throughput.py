@@ -24,7 +24,7 @@ from typing import Optional
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import record  # noqa: E402
-from counting_proxy import counting_proxy  # noqa: E402
+from delaying_proxy import delaying_proxy  # noqa: E402
 from hosted import HELD, HostedAgent, cancel_all, hosted_agent  # noqa: E402
 
 CLAIMED, SUBMITTED = ": claimed", ": submitted as"
@@ -94,7 +94,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     with contextlib.ExitStack() as stack:
         top, through = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cloudq-bench-"))), ""
         if given.latency:
-            through, _ = stack.enter_context(counting_proxy(given.endpoint, given.latency / 1000))
+            through = stack.enter_context(delaying_proxy(given.endpoint, given.latency / 1000))
         for number in range(given.rounds):
             time.sleep(given.pause if number else 0)
             rounds.append(one_round(given.endpoint, through, given.jobs, top))

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.counting_proxy import counting_proxy, kind_of
+from benchmarks.delaying_proxy import delaying_proxy
 from benchmarks.record import bars, table
 from tests.servers import http_server
 
@@ -57,6 +58,15 @@ def test_the_proxy_hands_on_and_counts_requests_and_bytes() -> None:
         }
         proxy.reset()
         assert proxy.counts()["total"] == 0
+
+
+def test_the_other_proxy_hands_on_late_whatever_comes() -> None:
+    data = b"x" * 300_000
+    with http_server(Echo) as server, delaying_proxy(server, 0.05) as url:
+        begun = time.monotonic()
+        with urlopen(Request(f"{url}/bucket/key", data=data, method="PUT")) as answer:
+            assert answer.read() == data
+        assert time.monotonic() - begun >= 0.05
 
 
 @pytest.mark.parametrize(
