@@ -1,7 +1,7 @@
 """A proxy that holds up what goes to a server, as a long line does, and looks at nothing.
 
-The counting proxy takes half as much again of the processor for a request, which counts where what is measured
-shares that. For small objects only: what is held up is kept in memory, however much it is.
+The counting proxy takes half as much again of the processor for a request, which counts where what is
+measured shares that. For small objects only: what is held up is kept in memory, however much it is.
 """
 
 from __future__ import annotations
