@@ -42,7 +42,7 @@ LONGEST_WITHOUT_SWEEP = timedelta(minutes=10)
 LOOKS_AT_ONCE = 100
 
 WORKERS_PER_TRANSFER = 4
-"""At 20 ms for each request, 8 workers submitted 45 jobs a second, and 32 as many as the scheduler took."""
+"""Of three requests of 20 ms for each job, 17 workers made 150 jobs a second, and 33 made 180 (measured)."""
 
 _LARGE = 1024 * 1024
 """Bytes of inputs that are staged in by a porter."""

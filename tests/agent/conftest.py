@@ -148,3 +148,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
     yield site
     for agent in site.agents:
         agent.crew.stop()
+
+
+@pytest.fixture
+def there(site: Site, tmp_path: Path) -> Iterator[Site]:
+    """A second system on the same bucket."""
+    there = Site(tmp_path / "there", site.store, name="there", clock=site.clock)
+    yield there
+    for agent in there.agents:
+        agent.crew.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 import pytest
 
+from cloudq.agent.passes import Agent
 from cloudq.agent.queue import Queue
 from cloudq.bundle import MANIFEST
 from cloudq.client.jobs.cancel import cancel
@@ -22,15 +23,6 @@ from tests.agent.cluster import FakeScheduler
 from tests.agent.conftest import META, Site, run_passes
 
 ANY_META = b"#!/bin/sh\necho\n"
-
-
-@pytest.fixture
-def there(site: Site, tmp_path: Path) -> Iterator[Site]:
-    """A second system on the same bucket."""
-    there = Site(tmp_path / "there", site.store, name="there", clock=site.clock)
-    yield there
-    for agent in there.agents:
-        agent.crew.stop()
 
 
 def act_at_submission(site: Site, act: Callable[[], None]) -> None:
@@ -46,6 +38,13 @@ def act_at_submission(site: Site, act: Callable[[], None]) -> None:
     site.queue = Queue(FakeScheduler(), run, timedelta(minutes=1))
 
 
+def settled_agent(site: Site) -> Agent:
+    """Start an agent that has made its first sweep, which looks for requests that no inbox tells of."""
+    agent = site.new_agent()
+    run_passes(agent)
+    return agent
+
+
 def test_the_notice_stays_until_the_submission_is_recorded_and_then_a_marker_is_there(site: Site) -> None:
     seen: list[list[str]] = []
     act_at_submission(site, lambda: seen.append(site.keys("agent/")))
@@ -56,9 +55,9 @@ def test_the_notice_stays_until_the_submission_is_recorded_and_then_a_marker_is_
 
 
 def test_a_cancel_during_the_submission_is_not_lost_with_the_notice(site: Site) -> None:
-    job = site.submit()
     act_at_submission(site, lambda: cancel(site.bundles, job.id))
-    agent = site.new_agent()
+    agent = settled_agent(site)
+    job = site.submit()
     run_passes(agent)
     assert (site.job(job.id).state, site.bundles.markers.inbox("here")) == (JobState.READY, {})
     run_passes(agent, 3)
@@ -84,10 +83,10 @@ def test_a_request_to_any_is_handed_on_to_whoever_has_the_job(site: Site, there:
 def test_a_cancel_of_a_1_2_client_is_seen_before_the_submission_or_by_the_next_sweep(
     site: Site, seconds: int
 ) -> None:
+    agent = settled_agent(site)
     job = site.submit()
     site.store.write(f"{job.id}/cancel", b"")
     site.clock.move(seconds=seconds)
-    agent = site.new_agent()
     run_passes(agent)
     assert site.cluster.count("submit") == (seconds < 60)
     site.clock.move(seconds=61)
@@ -97,8 +96,7 @@ def test_a_cancel_of_a_1_2_client_is_seen_before_the_submission_or_by_the_next_s
 
 @pytest.mark.parametrize("token", ["", "of our client"])
 def test_only_jobs_of_1_2_clients_have_their_bundles_listed(site: Site, token: str) -> None:
-    agent = site.new_agent()
-    run_passes(agent)
+    agent = settled_agent(site)
     job = site.submit(META)
     site.bundles.write(job.id, MANIFEST, render_manifest(replace(site.job(job.id), submit_token=token)))
     assert isinstance(site.store, MemoryStore)

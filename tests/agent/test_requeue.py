@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,15 +20,6 @@ from cloudq.store.memory import MemoryStore
 from tests.agent.cluster import FakeCluster, refusal
 from tests.agent.conftest import Site, run_passes
 from tests.store.test_probe import CarelessStore
-
-
-@pytest.fixture
-def there(site: Site, tmp_path: Path) -> Iterator[Site]:
-    """A second system on the same bucket."""
-    there = Site(tmp_path / "there", site.store, name="there", clock=site.clock)
-    yield there
-    for agent in there.agents:
-        agent.crew.stop()
 
 
 def finish(site: Site, native_id: str = "1") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Optional
@@ -28,15 +28,6 @@ from tests.agent.cluster import FakeScheduler, time_out
 from tests.agent.conftest import Site, UndisputedLease, run_passes
 
 A_MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def there(site: Site, tmp_path: Path) -> Iterator[Site]:
-    """A second system on the same bucket."""
-    there = Site(tmp_path / "there", site.store, name="there", clock=site.clock)
-    yield there
-    for agent in there.agents:
-        agent.crew.stop()
 
 
 class OneTurn:
