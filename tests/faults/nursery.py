@@ -70,7 +70,7 @@ class Place:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("data", "42\n")
-        job = site.submit(input_size=1, array_range=array_range)
+        job = site.submit(input_size=1000, array_range=array_range)
         site.bundles.write(job.id, "input.zip", packed.getvalue())
         self.keep(World(job_id=job.id))
 

@@ -53,4 +53,4 @@ def test_a_process_killed_before_any_effect_loses_nothing_and_runs_nothing_twice
         "delete",
         "fake",
     } <= kinds
-    assert len(found["effects"]) > 35
+    assert len(found["effects"]) > 40

@@ -92,16 +92,17 @@ class World:
     def submit(self, label: str, kind: str) -> None:
         """Put a job into the bucket, as the client does."""
         array_range = ArrayRange.parse("1-2") if kind == "array" else None
-        job = Job(new_job_id(), "job.sh", JobKind.META, run_on=SYSTEM, array_range=array_range,
-                  submitted=datetime.now(timezone.utc), input_size=1)  # fmt: skip
+        packed = _packed("data", "42")
         text = SCRIPT.format(
             outside=self.folder,
             label=label,
             status=7 if kind == "failed" else 0,
             work=WORK.get(kind, "touch result"),
         )
+        job = Job(new_job_id(), "job.sh", JobKind.META, run_on=SYSTEM, array_range=array_range,
+                  submitted=datetime.now(timezone.utc), input_size=len(text) + len(packed))  # fmt: skip
         self.bundles.write(job.id, job.name, text.encode())
-        self.bundles.write(job.id, "input.zip", _packed("data", "42"))
+        self.bundles.write(job.id, "input.zip", packed)
         self.jobs[label] = self.bundles.create(job).job
         self.bundles.markers.notify(job)
 
