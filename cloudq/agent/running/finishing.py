@@ -45,8 +45,7 @@ def finish(place: Workplace, active: ActiveJob) -> None:
         raise ValueError("finish: the job has not ended")
     else:
         note = _missing_note(place, active)
-        if not active.outcome_kept:
-            remember_outcome(place, active)
+        remember_outcome(place, active)
         output_size, left_out = _stage_out(place, active)
         note = note or f"not in output.zip: {', '.join(left_out)}"[:MAX_NOTE] * bool(left_out)
         _write_final(place, active, active.outcome, output_size, note)
@@ -134,14 +133,14 @@ def clean_up(place: Workplace, active: ActiveJob) -> None:
 
 def keep_outcome(place: Workplace, active: ActiveJob) -> None:
     """Keep how a job ended until it is finished, which may be hours later; not if its folder is gone."""
-    if active.outcome is None or active.outcome_kept:
-        return
-    if place.folders.spool(active.job.id).is_dir():
+    if active.outcome is not None and place.folders.spool(active.job.id).is_dir():
         remember_outcome(place, active)
 
 
 def remember_outcome(place: Workplace, active: ActiveJob) -> None:
     """Keep how a job ended across a restart: the scheduler may have forgotten it by then."""
+    if active.outcome_kept:
+        return
     spool = place.folders.spool(active.job.id)
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     finished = active.finished.isoformat() if active.finished else None
